@@ -1,0 +1,62 @@
+"""kdsearch finds the small network worth shipping: it searches student architectures together with their distillation.
+
+The public names below are imported when they are first used: `import kdsearch` costs nothing, and `kdsearch.load`
+needs torch and safetensors alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdsearch.data import Data, Split, arrays, digits, fashion_mnist, idx, mnist
+    from kdsearch.mistakes import Mistake
+    from kdsearch.recipe import Recipe
+    from kdsearch.space import Trial
+    from kdsearch.stages import Distil, Hints, Pretrain
+    from kdsearch.students import MLP, ConvNet, ResNet, Student
+    from kdsearch.study import Study
+    from kdsearch.teacher import Teacher
+    from kdsearch.training import Optim
+
+_HOMES = {
+    "kdsearch.data": ("Data", "Split", "arrays", "digits", "fashion_mnist", "idx", "mnist"),
+    "kdsearch.mistakes": ("Mistake",),
+    "kdsearch.recipe": ("Recipe",),
+    "kdsearch.space": ("Trial",),
+    "kdsearch.stages": ("Distil", "Hints", "Pretrain"),
+    "kdsearch.students": ("MLP", "ConvNet", "ResNet", "Student"),
+    "kdsearch.study": ("Study",),
+    "kdsearch.teacher": ("Teacher",),
+    "kdsearch.training": ("Optim",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "MLP",
+    "ConvNet",
+    "Data",
+    "Distil",
+    "Hints",
+    "Mistake",
+    "Optim",
+    "Pretrain",
+    "Recipe",
+    "ResNet",
+    "Split",
+    "Student",
+    "Study",
+    "Teacher",
+    "Trial",
+    "arrays",
+    "digits",
+    "fashion_mnist",
+    "idx",
+    "mnist",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'kdsearch' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)

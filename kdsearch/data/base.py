@@ -1,0 +1,150 @@
+"""The data value: train, validation and test, kept compact, normalized per batch by training statistics.
+
+Shape letters: N examples, B batch, C channels, H height, W width, F features.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdsearch.mistakes import Mistake
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Split:
+    """`inputs` (N, C, H, W) or (N, F), uint8 or float32; `labels` (N,) int64 in [0, classes)."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def head(self, examples: int) -> "Split":
+        """The first `examples` of the split; splits are shuffled, so that this is a random part of it."""
+        return Split(inputs=self.inputs[:examples], labels=self.labels[:examples])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Data:
+    """Three splits with one shape and the same classes.
+
+    `train` is what students and teacher learn from, `validation` what every choice is made by, `test` what is only
+    ever reported. Raises `Mistake` where a split is empty, lacks a class or has another shape than `train`.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        splits = self.splits()
+        for name, split in splits.items():
+            if len(split) == 0 or len(split.inputs) != len(split):
+                raise Mistake(
+                    f"{self.name}: split {name!r} has {len(split.inputs)} inputs and {len(split)} labels; "
+                    "it needs at least one example and a label for each"
+                )
+            if split.inputs.shape[1:] != self.train.inputs.shape[1:]:
+                raise Mistake(
+                    f"{self.name}: inputs of {name!r} have shape {tuple(split.inputs.shape[1:])}, "
+                    f"those of 'train' {tuple(self.train.inputs.shape[1:])}; all splits need the same"
+                )
+        if not self.class_names:
+            classes = 1 + max(int(split.labels.max()) for split in splits.values())
+            object.__setattr__(self, "class_names", tuple(str(k) for k in range(classes)))
+        for name, split in splits.items():
+            present = set(split.labels.unique().tolist())
+            if missing := [self.class_names[k] for k in range(self.classes) if k not in present]:
+                raise Mistake(
+                    f"{self.name}: split {name!r} has no example of class {', '.join(missing)}; every split needs all "
+                    f"{self.classes} classes: give it more examples, or split with stratification"
+                )
+            if strangers := sorted(present - set(range(self.classes))):
+                raise Mistake(f"{self.name}: labels of {name!r} must lie in 0..{self.classes - 1}, got {strangers[0]}")
+
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input, (C, H, W) or (F,)."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training inputs: per channel for images, over all features for flat inputs."""
+        axes = (0, 2, 3) if self.train.inputs.ndim == 4 else tuple(range(self.train.inputs.ndim))
+        # in parts, so that a compact array never stands in memory as float64 at once
+        total = torch.zeros(())
+        square = torch.zeros(())
+        for part in self.train.inputs.split(4096):
+            wide = part.double()
+            total = total + wide.sum(axes, keepdim=True)
+            square = square + wide.square().sum(axes, keepdim=True)
+        count = self.train.inputs.numel() / total.numel()
+        mean = total / count
+        std = (square / count - mean.square()).clamp_min(0).sqrt()
+        return mean.float(), std.clamp_min(1e-8).float()
+
+    def normalize(self, inputs_B: Tensor) -> Tensor:
+        """Compact inputs (B, ...) to float32 with the training split's mean 0 and standard deviation 1."""
+        mean, std = self.statistics
+        return (inputs_B.float() - mean) / std
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every array, in hexadecimal: equal data have equal fingerprints on any machine."""
+        digest = hashlib.sha256()
+        for name, split in self.splits().items():
+            for part in (split.inputs, split.labels):
+                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
+                digest.update(np.ascontiguousarray(part.numpy()).data)
+        return digest.hexdigest()
+
+
+def split_off(labels_N: Tensor, examples: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Indices (rest, chosen): `examples` drawn at random from N, each class in proportion (stratified, seeded)."""
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < examples < len(labels_N):
+        raise Mistake(f"{name}: cannot take {examples} examples of {len(labels_N)}; take 1 to {len(labels_N) - 1}")
+    rarest = min(Counter(labels_N.tolist()).values())
+    classes = len(labels_N.unique())
+    if rarest < 2 or examples < classes or len(labels_N) - examples < classes:
+        raise Mistake(
+            f"{name}: a stratified split of {examples} of {len(labels_N)} examples cannot hold all {classes} classes "
+            f"(the rarest has {rarest}); take more examples"
+        )
+    rest, chosen = train_test_split(
+        np.arange(len(labels_N)), test_size=examples, random_state=seed, stratify=labels_N.numpy()
+    )
+    return torch.from_numpy(rest), torch.from_numpy(chosen)
+
+
+def take(inputs: Tensor, labels: Tensor, index: Tensor) -> Split:
+    return Split(inputs=inputs[index].contiguous(), labels=labels[index].contiguous())
+
+
+def data_folder(root: str | os.PathLike[str] | None) -> Path:
+    """Where the user keeps data: `root`, else KDSEARCH_DATA (the command line's `--data` sets it)."""
+    chosen = root if root is not None else os.environ.get("KDSEARCH_DATA")
+    if chosen is None:
+        raise Mistake("no data folder: name one with --data DIR, the variable KDSEARCH_DATA, or the source's `root`")
+    folder = Path(chosen)
+    if not folder.is_dir():
+        raise Mistake(f"the data folder {folder} does not exist; name another with --data DIR or KDSEARCH_DATA")
+    return folder

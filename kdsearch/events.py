@@ -1,0 +1,70 @@
+"""What happens in a search, as values: the driver tells, the terminal and the tracker listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.training import Epoch
+
+
+@dataclass(frozen=True)
+class TeacherEpoch:
+    """One epoch of training the teacher's `member`, of `epochs`."""
+
+    member: int
+    epochs: int
+    line: Epoch
+
+
+@dataclass(frozen=True)
+class SearchBegan:
+    """The study is open; `records` are its trials so far, `target` the number of trials it shall have."""
+
+    facts: StudyFacts
+    records: list[TrialRecord]
+    target: int
+    workers: int
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialBegan:
+    record: TrialRecord
+    adopted: bool = False
+    """Whether an earlier run had begun it."""
+
+
+@dataclass(frozen=True)
+class TrialEpoch:
+    """One line of a trial's curve, as it happens. These may get lost: the trial's record has them all."""
+
+    trial: int
+    line: Epoch
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial is complete, failed, or was screened before it began."""
+
+    record: TrialRecord
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell the user in one line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """`stopped` is why it ended before its budget did, if so; `interrupted` that the user asked for it."""
+
+    facts: StudyFacts
+    records: list[TrialRecord] = field(repr=False)
+    stopped: str | None = None
+    interrupted: bool = False
+
+
+Happening = TeacherEpoch | SearchBegan | TrialBegan | TrialEpoch | TrialEnded | Note | SearchEnded
+Listener = Callable[[Happening], None]

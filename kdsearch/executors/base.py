@@ -1,0 +1,89 @@
+"""The protocol between driver and workers, and what every worker does with a segment."""
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kdsearch.data.base import Data
+from kdsearch.events import TrialEpoch
+from kdsearch.mistakes import Mistake, user_code
+from kdsearch.signals import Signals
+from kdsearch.study import Source, Study
+from kdsearch.teacher import Frozen, freeze
+from kdsearch.training import DivergedError, Epoch
+from kdsearch.trial import Failed, Progress, Segment, advance
+
+
+class LostError(Exception):
+    """A worker died with this segment in its hands; the segment can be run again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker needs to know of a study before it takes segments.
+
+    `folder` is the study's in the workspace; the fingerprints are the driver's, so that a worker whose data or teacher
+    differ refuses to work.
+    """
+
+    source: Source
+    folder: Path
+    data_fingerprint: str
+    teacher_key: str
+
+
+class Executor(Protocol):
+    """Runs segments. `capacity` is how many run at a time; a driver keeps no more than that under way."""
+
+    capacity: int
+
+    def submit(self, segment: Segment) -> "Future[Progress | Failed]":
+        """Run a segment. The future raises `LostError` where its worker died, `Mistake` where no worker can be set up."""
+        ...
+
+    def events(self) -> list[TrialEpoch]:
+        """What has been reported since the last call."""
+        ...
+
+    def stop(self) -> None:
+        """Ask running segments to end after the epoch they are in; their futures still give their progress."""
+        ...
+
+    def shutdown(self) -> None:
+        """End all workers, at once."""
+        ...
+
+
+def load_job(job: Job) -> tuple[Study, Data, Signals]:
+    """A worker's own study, data and signals. Raises `Mistake` where they are not the driver's."""
+    study = job.source.load()
+    with user_code("data()"):
+        data = study.data()
+    if data.fingerprint != job.data_fingerprint:
+        raise Mistake(
+            "data() gave other arrays in a worker than in the driver; it must give the same every time "
+            "(seed what it draws)"
+        )
+
+    def teacher() -> Frozen:
+        with user_code("teacher(data)"):
+            given = study.teacher(data)
+        return freeze(given, data, job.folder / "teacher")
+
+    return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals")
+
+
+def run_segment(
+    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]
+) -> Progress | Failed:
+    """`advance`, with whatever the trial's own code raises turned into a `Failed`."""
+    try:
+        return advance(segment, data, signals, on_epoch)
+    except DivergedError as error:
+        return Failed(trial=segment.trial, reason=str(error), trace="")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Failed(trial=segment.trial, reason=reason, trace="".join(traceback.format_exception(error)))

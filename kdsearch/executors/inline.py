@@ -1,0 +1,40 @@
+"""Runs every segment in the driver's own process, one after the other: for tests, debuggers and exact repetition."""
+
+from concurrent.futures import Future
+
+from kdsearch.data.base import Data
+from kdsearch.events import TrialEpoch
+from kdsearch.executors.base import run_segment
+from kdsearch.signals import Signals
+from kdsearch.training import Epoch
+from kdsearch.trial import Failed, Progress, Segment
+
+
+class Inline:
+    """An executor without workers: `submit` returns when the segment is done."""
+
+    def __init__(self, data: Data, signals: Signals) -> None:
+        self.capacity = 1
+        self._data = data
+        self._signals = signals
+        self._events: list[TrialEpoch] = []
+        self._stopping = False
+
+    def submit(self, segment: Segment) -> "Future[Progress | Failed]":
+        def on_epoch(line: Epoch) -> bool:
+            self._events.append(TrialEpoch(segment.trial, line))
+            return self._stopping
+
+        future: Future[Progress | Failed] = Future()
+        future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
+        return future
+
+    def events(self) -> list[TrialEpoch]:
+        events, self._events = self._events, []
+        return events
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def shutdown(self) -> None:
+        pass

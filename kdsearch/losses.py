@@ -1,0 +1,44 @@
+"""The losses of knowledge distillation, pure functions of tensors.
+
+Shape letters: B batch, K classes, M teachers of an ensemble, C channels, H height, W width.
+Every loss is a mean over the batch and a sum over the rest: `nn.KLDivLoss()`'s default, which also divides by the
+number of classes, makes the soft term K times too weak and is not used.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def soften(teacher_BK: Tensor, temperature: float) -> Tensor:
+    """Teacher logits to softened probabilities, (B, K).
+
+    An ensemble's logits (M, B, K) become the mean of its members' softened probabilities, not the softened mean of
+    its logits (Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2).
+    """
+    probabilities = functional.softmax(teacher_BK / temperature, dim=-1)
+    return probabilities.mean(dim=0) if probabilities.ndim == 3 else probabilities
+
+
+def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(teacher_T || student_T), a scalar in nats >= 0 (arXiv:1503.02531, section 2).
+
+    `teacher_BK` holds logits, (B, K) or an ensemble's (M, B, K); it gets no gradient. T^2 keeps the gradient's size
+    about constant in `temperature` (> 0).
+    """
+    teacher_probabilities_BK = soften(teacher_BK.detach(), temperature)
+    student_log_BK = functional.log_softmax(student_BK / temperature, dim=-1)
+    return temperature**2 * functional.kl_div(student_log_BK, teacher_probabilities_BK, reduction="batchmean")
+
+
+def hard_labels(student_BK: Tensor, labels_B: Tensor) -> Tensor:
+    """Cross-entropy with the true classes, a scalar in nats."""
+    return functional.cross_entropy(student_BK, labels_B)
+
+
+def hint(regressed: Tensor, teacher_feature: Tensor) -> Tensor:
+    """1/2 ||u_h(x) - r(v_g(x))||^2, summed over the feature, mean over the batch (FitNets, arXiv:1412.6550, Eq. 3).
+
+    Both are (B, ...) of one shape; `teacher_feature` gets no gradient. This is C*H*W/2 times `mse_loss`'s mean.
+    """
+    difference = regressed - teacher_feature.detach()
+    return 0.5 * difference.square().flatten(1).sum(dim=1).mean()

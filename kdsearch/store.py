@@ -1,0 +1,240 @@
+"""Optuna's database, the source of truth: studies and trials as kdsearch writes and reads them.
+
+Everything that a trial was or became is in it: the recipe, the seeds, the curve, the figures, the reason of a failure.
+Values of several objectives have no intermediate values in Optuna, so curves are user attributes.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import exc
+
+from kdsearch.mistakes import Mistake
+from kdsearch.study import OBJECTIVES
+from kdsearch.trial import dump_curve
+
+FORMAT = 1
+_FACTS = "kdsearch"
+
+State = Literal["complete", "pruned", "screened", "failed", "running"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as the database has it. `described` is the recipe flat; `known` the figures that need no training;
+    `measured` those of the trained student, empty until it is complete; times are milliseconds since the epoch.
+    """
+
+    number: int
+    state: State
+    params: dict[str, Any]
+    recipe: dict[str, Any]
+    described: dict[str, Any]
+    fingerprint: str
+    seeds: dict[str, int]
+    known: dict[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float | None = None
+    reason: str | None = None
+    began_ms: int = 0
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """What was true of the study when its trials were made, kept with them.
+
+    `data` has name, fingerprint, classes and the splits' sizes; `teacher` key, parameters, members and validation
+    accuracy; `reference` the accuracy and parameters from which the hypervolume is measured.
+    """
+
+    name: str
+    card: str
+    file: str | None
+    smoke: bool
+    objectives: list[str]
+    seed: int
+    data: dict[str, Any]
+    teacher: dict[str, Any]
+    reference: dict[str, float]
+    format: int = FORMAT
+
+    def differences(self, other: "StudyFacts") -> list[str]:
+        """In what `other` differs so that its trials could not stand beside ours."""
+        pairs = {
+            "objectives": (self.objectives, other.objectives),
+            "seed": (self.seed, other.seed),
+            "data": (self.data["fingerprint"], other.data["fingerprint"]),
+            "teacher": (self.teacher["key"], other.teacher["key"]),
+        }
+        return [f"the {what} (was {mine}, is {theirs})" for what, (mine, theirs) in pairs.items() if mine != theirs]
+
+
+def open_storage(url: str, *, create: bool) -> BaseStorage:
+    """The storage at a database URL. Raises `Mistake` for an unusable URL, a garbage or a foreign database.
+
+    Where `create` is false a SQLite file that is not there is a `Mistake` rather than a new, empty database.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except exc.ArgumentError:
+        raise Mistake(
+            f"--storage must be a database URL such as sqlite:///runs/optuna.db or postgresql+psycopg://..., got {url!r}"
+        ) from None
+    shown = parsed.render_as_string(hide_password=True)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            _check_sqlite(parsed, shown, create)
+        return get_storage(RDBStorage(url))
+    except (ModuleNotFoundError, ImportError, exc.NoSuchModuleError) as error:
+        raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
+    except exc.OperationalError as error:
+        raise Mistake(f"the database {shown} cannot be opened: {error.orig}") from None
+    except (exc.DatabaseError, RuntimeError) as error:
+        reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+        raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
+
+
+def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
+    if url.database is None or url.database == ":memory:":
+        raise Mistake(f"{shown} would be gone when the program ends; name a file: sqlite:///FILE.db")
+    from pathlib import Path
+
+    path = Path(url.database)
+    if not path.exists():
+        if not create:
+            raise Mistake(f"there is no database {path}; run a study first, or name its --workspace or --storage")
+        if not path.parent.is_dir():
+            raise Mistake(f"the folder of the database {path} does not exist")
+        return
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if tables and not {"studies", "trials", "version_info"} <= tables:
+        raise Mistake(
+            f"{shown} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); "
+            "name another with --storage"
+        )
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    return sorted(study.study_name for study in storage.get_all_studies())
+
+
+class Store:
+    """One study in the database. One driver writes; any number of processes read."""
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        """Open an existing study. Raises `Mistake`, with the names there are, if there is none of this name."""
+        known = study_names(storage)
+        if name not in known:
+            raise Mistake(f"there is no study {name!r} here; there are: {', '.join(known) or 'none yet'}")
+        self._storage = storage
+        self._id = storage.get_study_id_from_name(name)
+        attributes = storage.get_study_user_attrs(self._id)
+        if _FACTS not in attributes:
+            raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
+        if attributes[_FACTS].get("format") != FORMAT:
+            raise Mistake(f"the study {name!r} was written by another version of kdsearch; use that version, or start anew")
+        self.facts = StudyFacts(**attributes[_FACTS])
+
+    @classmethod
+    def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
+        directions = [
+            StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
+            for name in facts.objectives
+        ]
+        study_id = storage.create_new_study(directions, facts.name)
+        storage.set_study_user_attr(study_id, _FACTS, dataclasses.asdict(facts))
+        return cls(storage, facts.name)
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """All trials by number, as Optuna has them; not to be changed."""
+        return self._storage.get_all_trials(self._id, deepcopy=False)
+
+    def records(self) -> list[TrialRecord]:
+        return [_record(trial) for trial in self.frozen_trials()]
+
+    def record(self, number: int) -> TrialRecord:
+        return _record(self._storage.get_trial(self._trial_id(number)))
+
+    def add(
+        self,
+        *,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        system_attrs: Mapping[str, Any],
+        attrs: Mapping[str, Any],
+        screened: str | None,
+    ) -> int:
+        """Add a trial in one transaction, running, or PRUNED with the reason why it was screened; gives its number."""
+        trial = create_trial(
+            state=TrialState.RUNNING if screened is None else TrialState.PRUNED,
+            params=dict(params),
+            distributions=dict(distributions),
+            system_attrs=dict(system_attrs),
+            user_attrs={**attrs, **({} if screened is None else {"screened": screened})},
+        )
+        trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def complete(
+        self, number: int, values: Sequence[float], measured: Mapping[str, float], curve: list[dict[str, Any]]
+    ) -> None:
+        trial_id = self._trial_id(number)
+        self._storage.set_trial_user_attr(trial_id, "measured", dict(measured))
+        self._storage.set_trial_user_attr(trial_id, "curve", dump_curve(curve))
+        self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
+
+    def fail(self, number: int, reason: str, curve: list[dict[str, Any]]) -> None:
+        trial_id = self._trial_id(number)
+        self._storage.set_trial_user_attr(trial_id, "reason", reason[:2000])
+        self._storage.set_trial_user_attr(trial_id, "curve", dump_curve(curve))
+        self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attrs = trial.user_attrs
+    states: dict[TrialState, State] = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "screened" if "screened" in attrs else "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "running",
+    }
+    curve = json.loads(attrs.get("curve", "[]"))
+    worked = sum(line["seconds"] + line["evaluation_seconds"] for line in curve)
+    return TrialRecord(
+        number=trial.number,
+        state=states[trial.state],
+        params=dict(trial.params),
+        recipe=attrs.get("recipe", {}),
+        described=attrs.get("described", {}),
+        fingerprint=attrs.get("fingerprint", ""),
+        seeds=attrs.get("seeds", {}),
+        known=attrs.get("known", {}),
+        measured=attrs.get("measured", {}),
+        curve=curve,
+        seconds=worked if curve else None,
+        reason=attrs.get("screened") or attrs.get("reason"),
+        began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
+        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
+    )
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,45 @@
+"""What every student family is: a frozen dataclass of plain values that builds a network."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from kdsearch.mistakes import Mistake
+
+
+@runtime_checkable
+class Student(Protocol):
+    """A student architecture. Implementations are frozen dataclasses whose fields are plain values (numbers, strings,
+    booleans, None, tuples of these), so that a recipe can be written down, compared and built again.
+    """
+
+    def build(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """A new network from inputs (B, *in_shape) to logits (B, classes), its layers named in forward order.
+
+        `in_shape` is (C, H, W) or (F,). Raises `Mistake` for a shape that the family does not take.
+        """
+        ...
+
+
+def on_meta(student: Student, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The student's network on the meta device: every shape is known, no memory is allocated, nothing is initialized."""
+    with torch.device("meta"):
+        return student.build(in_shape, classes)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights (buffers such as batch-norm statistics are none); works on the meta device."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def at_least_one(family: str, **fields: int) -> None:
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Mistake(f"{family}: {name} must be a whole number of at least 1, got {value!r}")
+
+
+def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(in_shape) != 3:
+        raise Mistake(f"{family} needs images (C, H, W), the data's inputs have shape {in_shape}; use MLP for flat inputs")
+    return in_shape[0], in_shape[1], in_shape[2]

@@ -1,0 +1,64 @@
+"""CIFAR-style residual net (He, Zhang, Ren, Sun 2016, arXiv:1512.03385, section 4.2, shortcuts of option A)."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdsearch.students.base import at_least_one, needs_image
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions and a parameter-free shortcut: every second pixel, missing channels filled with zeros."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.missing = out - channels
+        self.conv1 = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        shortcut = inputs[:, :, :: self.stride, :: self.stride]
+        shortcut = functional.pad(shortcut, (0, 0, 0, 0, 0, self.missing))
+        residual = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(inputs)))))
+        return cast(Tensor, functional.relu(residual + shortcut))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """`depth` >= 1 residual blocks over three stages of `width`, 2 `width` and 4 `width` channels; layers `stem`,
+    `block1` ... `blockD`.
+
+    Blocks are spread evenly, earlier stages first. `ResNet(width=16, depth=9)` is the paper's ResNet-20; in general
+    `depth=3n` is its (6n+2)-layer net. With fewer than three blocks the later stages are left out.
+    """
+
+    width: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        at_least_one("ResNet", width=self.width, depth=self.depth)
+
+    def build(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
+        channels, _, _ = needs_image("ResNet", in_shape)
+        network = nn.Sequential()
+        stem = nn.Sequential(
+            nn.Conv2d(channels, self.width, 3, padding=1, bias=False), nn.BatchNorm2d(self.width), nn.ReLU()
+        )
+        network.add_module("stem", stem)
+        channels = self.width
+        block = 0
+        for stage in range(3):
+            out = self.width * 2**stage
+            for position in range((self.depth + 2 - stage) // 3):
+                block += 1
+                stride = 2 if stage > 0 and position == 0 else 1
+                network.add_module(f"block{block}", _Residual(channels, out, stride))
+                channels = out
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+        network.add_module("classifier", head)
+        return network

@@ -1,0 +1,192 @@
+"""The study: the question a search answers, as one frozen value, and where it comes from.
+
+A study is a Python file with a function `study() -> Study`. Study files are code: running one runs what it says.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdsearch.data.base import Data, Split
+from kdsearch.mistakes import Mistake, user_code
+from kdsearch.recipe import Recipe
+from kdsearch.space import Space, Trial
+from kdsearch.teacher import Teacher, as_teachers
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = ("tpe", "nsga2", "random")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Something a search optimizes. `known` objectives follow from the recipe alone, before any training."""
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    known: bool
+    unit: str
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective(name="accuracy", direction="maximize", known=False, unit="fraction of the validation split"),
+        Objective(name="macro_f1", direction="maximize", known=False, unit="fraction, on the validation split"),
+        Objective(name="parameters", direction="minimize", known=True, unit="weights"),
+        Objective(name="macs", direction="minimize", known=True, unit="multiply-accumulates an example"),
+        Objective(name="size_kb", direction="minimize", known=True, unit="1,000 bytes of weights and buffers"),
+        Objective(name="latency_ms", direction="minimize", known=False, unit="milliseconds, one example, one thread"),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What to search, in what, judged by what, for how long.
+
+    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
+    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
+    out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
+    `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
+    `segment_epochs` epochs. `card` defaults to the study file's docstring.
+    """
+
+    name: str
+    data: Callable[[], Data]
+    teacher: Callable[[Data], Teacher | Sequence[Teacher]]
+    space: Space
+    objectives: tuple[str, ...] = ("accuracy", "parameters")
+    trials: int = 40
+    minutes: float | None = None
+    sampler: "str | BaseSampler" = "tpe"
+    first: Sequence[Mapping[str, Any]] | None = None
+    seed: int = 0
+    max_parameters: int | None = None
+    max_regressor_macs: int = 50_000_000
+    segment_epochs: int = 10
+    card: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise Mistake(
+                f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
+                f"got {self.name!r}"
+            )
+        unknown = [name for name in self.objectives if name not in OBJECTIVES]
+        if unknown or not self.objectives or len(set(self.objectives)) != len(self.objectives):
+            raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
+        if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
+            raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
+        for limit in ("trials", "segment_epochs", "max_parameters", "max_regressor_macs", "minutes"):
+            value = getattr(self, limit)
+            if value is not None and value <= 0:
+                raise Mistake(f"{limit} must be above 0, got {value}")
+
+    def smoke(self) -> "Study":
+        """The same study shrunk to seconds, under the name `NAME-smoke`: few examples, short teachers, two epochs."""
+        return dataclasses.replace(
+            self,
+            name=f"{self.name[:58]}-smoke",
+            data=lambda: _small(self.data()),
+            teacher=lambda data: [_short(teacher) for teacher in as_teachers(self.teacher(data))],
+            space=lambda trial: _brief(self.space(trial)),
+            trials=min(self.trials, 4),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a study comes from, so that a worker can have it too: a file, or a pickle made by this program's own driver.
+
+    Workers load a file under the same module name as the driver, so that classes defined in it are the same there.
+    """
+
+    path: Path | None = None
+    pickled: bytes | None = None
+    smoke: bool = False
+
+    @classmethod
+    def of(cls, study: Study) -> "Source":
+        """For a study made in a script or a notebook rather than in a study file."""
+        import cloudpickle
+
+        return cls(pickled=cloudpickle.dumps(study))
+
+    def load(self) -> Study:
+        if self.path is None:
+            import cloudpickle
+
+            study = cloudpickle.loads(self.pickled)
+        else:
+            study = _from_file(self.path)
+        return study.smoke() if self.smoke else study  # type: ignore[no-any-return]
+
+
+def _from_file(path: Path) -> Study:
+    path = path.resolve()
+    if path.is_dir():
+        raise Mistake(f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)")
+    if not path.is_file():
+        raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from")
+    name = "kdsearch_study_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    module = sys.modules.get(name)
+    if module is None:
+        spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
+        assert spec is not None and spec.loader is not None  # noqa: S101 - what spec_from_loader gives for a loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # before it runs: dataclasses and pickles look their module up
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))  # so that a study file may import its neighbours
+        try:
+            with user_code(f"the study file {path.name}"):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    make = getattr(module, "study", None)
+    if not callable(make):
+        raise Mistake(f"{path} has no function study(); it must define study() -> kdsearch.Study")
+    with user_code(f"study() in {path.name}"):
+        study = make()
+    if not isinstance(study, Study):
+        raise Mistake(f"study() in {path} must return a kdsearch.Study, got {type(study).__name__}")
+    return study if study.card else dataclasses.replace(study, card=inspect.cleandoc(module.__doc__ or ""))
+
+
+def _small(data: Data) -> Data:
+    def few(split: Split, examples: int) -> Split:
+        head = split.head(max(examples, 20 * data.classes))
+        # a random part could lack a rare class, which Data would refuse
+        return head if len(head.labels.unique()) == data.classes else split
+
+    return Data(
+        name=f"{data.name}-smoke",
+        train=few(data.train, 512),
+        validation=few(data.validation, 256),
+        test=few(data.test, 256),
+        class_names=data.class_names,
+    )
+
+
+def _short(teacher: Teacher) -> Teacher:
+    return dataclasses.replace(teacher, epochs=min(teacher.epochs, 2))
+
+
+def _brief(recipe: Recipe) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return recipe
+    start = dataclasses.replace(recipe.start, epochs=1) if recipe.start is not None else None
+    return dataclasses.replace(recipe, start=start, epochs=2 if start is not None else 1)
+
+
+__all__ = ["OBJECTIVES", "SAMPLERS", "Objective", "Source", "Study", "Trial"]

@@ -1,0 +1,205 @@
+"""The teacher: one trained, frozen network or several, trained once, kept by content, loaded ever after.
+
+Shape letters: M members of the ensemble, N examples, K classes.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch import metrics
+from kdsearch.data.base import Data, Split
+from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors
+from kdsearch.losses import hard_labels, soften
+from kdsearch.mistakes import Mistake, user_code
+from kdsearch.seeds import derive
+from kdsearch.students.base import count_parameters
+from kdsearch.training import Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """How to come by a teacher: `build` makes its architecture (never its weights) in any process; the weights are
+    trained once with `optim` for `epochs` on the training split, or read from `weights`, a state dict in a
+    safetensors file or a torch file of plain tensors.
+    """
+
+    build: Callable[[], nn.Module]
+    optim: Optim = field(default_factory=Optim)
+    epochs: int = 20
+    weights: str | Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A trained teacher: its members, in evaluation mode and without gradients, and the key of its content."""
+
+    members: tuple[nn.Module, ...]
+    key: str
+
+    @property
+    def parameters(self) -> int:
+        return sum(count_parameters(member) for member in self.members)
+
+    def predictions(self, data: Data, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Predicted classes (N,): the largest mean probability of the members."""
+        split = Split(inputs=inputs, labels=labels)
+        return soften(torch.stack([metrics.logits(member, data, split) for member in self.members]), 1.0).argmax(1)
+
+
+def as_teachers(given: Teacher | Sequence[Teacher]) -> tuple[Teacher, ...]:
+    """One teacher or a sequence of them, as a tuple; a `Mistake` for anything else."""
+    teachers = (given,) if isinstance(given, Teacher) else tuple(given) if isinstance(given, (list, tuple)) else ()
+    if not teachers or not all(isinstance(teacher, Teacher) for teacher in teachers):
+        raise Mistake(f"teacher(data) must return a Teacher or a list of them, got {type(given).__name__}")
+    return teachers
+
+
+def freeze(
+    given: Teacher | Sequence[Teacher],
+    data: Data,
+    folder: Path,
+    *,
+    on_epoch: Callable[[int, Epoch], bool] | None = None,
+) -> Frozen:
+    """Load each member's weights from `folder` or train and keep them there, then freeze it.
+
+    `on_epoch` gets the member's number and each epoch's line while one trains; where it returns True,
+    `StopRequestedError` is raised with the training so far kept, and the next call goes on from there.
+    A kept file that is torn or altered is trained again.
+    """
+    members, keys = [], []
+    for number, teacher in enumerate(as_teachers(given)):
+        module = _built(teacher, data)
+        keys.append(_key(teacher, module, data))
+        if teacher.weights is not None:
+            _load_weights(module, Path(teacher.weights))
+        else:
+            report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
+            _load_or_train(teacher, module, data, folder, keys[-1], report)
+        members.append(module.eval().requires_grad_(False))
+    return Frozen(members=tuple(members), key=hashlib.sha256("/".join(keys).encode()).hexdigest()[:32])
+
+
+def _built(teacher: Teacher, data: Data) -> nn.Module:
+    with user_code("the teacher's build()"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(teacher.seed, "teacher"))
+        module = teacher.build()
+    if not isinstance(module, nn.Module):
+        raise Mistake(f"the teacher's build() must return a torch.nn.Module, got {type(module).__name__}")
+    with user_code("the teacher's forward pass"), torch.no_grad():
+        module.eval()
+        output = module(data.normalize(data.train.inputs[:2]))
+    if not isinstance(output, Tensor) or output.shape != (2, data.classes):
+        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else type(output).__name__
+        raise Mistake(
+            f"the teacher gives outputs of shape {shape} for one example, {data.name} has {data.classes} classes; "
+            f"the teacher must give logits of shape ({data.classes},)"
+        )
+    return module
+
+
+def _key(teacher: Teacher, module: nn.Module, data: Data) -> str:
+    """Content key: data, tensor names and shapes, the modules' own descriptions, optim, epochs, seed or given weights."""
+    content = {
+        "data": data.fingerprint,
+        "tensors": {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()},
+        "architecture": re.sub(r"0x[0-9a-f]+", "", str(module)),
+        "optim": asdict(teacher.optim),
+        "epochs": teacher.epochs,
+        "seed": teacher.seed,
+    }
+    if teacher.weights is not None:
+        if not Path(teacher.weights).is_file():
+            raise Mistake(f"the teacher's weights {teacher.weights} do not exist; give a file, or leave weights out to train")
+        content |= {"optim": None, "epochs": None, "seed": None, "weights": file_sha256(Path(teacher.weights))}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True, map_location="cpu")
+        module.load_state_dict(state)
+    except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        reason = str(error).strip().split("\n")
+        raise Mistake(f"the teacher's weights {path} do not fit what build() makes: {' '.join(reason[:3])}") from None
+    except UnpicklingError as error:  # how torch.load(weights_only=True) refuses anything but plain tensors
+        raise Mistake(f"the teacher's weights {path} are no state dict of plain tensors: {str(error)[:200]}") from None
+
+
+def _load_or_train(
+    teacher: Teacher,
+    module: nn.Module,
+    data: Data,
+    folder: Path,
+    key: str,
+    on_epoch: Callable[[Epoch], bool] | None,
+) -> None:
+    path = folder / f"{key}.safetensors"
+    state: TrainState | None = None
+    try:
+        tensors, notes = load_tensors(path)
+        if notes.get("epoch") == teacher.epochs:
+            module.load_state_dict(tensors)
+            return
+    except (FileNotFoundError, DamagedError):
+        pass
+    unfinished = folder / f"{key}.part.safetensors"
+    try:
+        state = unpack_state(*load_tensors(unfinished))
+    except (FileNotFoundError, DamagedError):
+        state = None
+
+    def loss(index_B: Tensor) -> dict[str, Tensor]:
+        return {"loss": hard_labels(module(data.normalize(data.train.inputs[index_B])), data.train.labels[index_B])}
+
+    watched = data.validation.head(2000)
+
+    def evaluate() -> dict[str, float]:
+        predictions = metrics.logits(module, data, watched).argmax(1)
+        return {"validation_accuracy": metrics.accuracy(predictions, watched.labels)}
+
+    stopped = False
+
+    def watch(line: Epoch) -> bool:
+        nonlocal stopped
+        stopped = on_epoch is not None and on_epoch(line)
+        return stopped
+
+    # kept every few epochs, so that an interrupted training goes on
+    while state is None or state.epoch < teacher.epochs:
+        done = state.epoch if state is not None else 0
+        state = fit(
+            module,
+            loss,
+            optim=teacher.optim,
+            examples=len(data.train),
+            epochs=teacher.epochs,
+            upto=min(done + 5, teacher.epochs),
+            seed=derive(teacher.seed, "teacher"),
+            stage="teacher",
+            state=state,
+            evaluate=evaluate,
+            on_epoch=watch,
+        )
+        if state.epoch < teacher.epochs:
+            save_tensors(unfinished, *pack_state(state))
+        if stopped and state.epoch < teacher.epochs:
+            raise StopRequestedError
+    save_tensors(path, module.state_dict(), {"epoch": teacher.epochs})
+    unfinished.unlink(missing_ok=True)

@@ -1,0 +1,204 @@
+"""One trial's training in segments: `advance` is a pure function, the same segment gives the same bits anywhere."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch import metrics
+from kdsearch.data.base import Data
+from kdsearch.recipe import Recipe
+from kdsearch.seeds import derive
+from kdsearch.signals import Signals
+from kdsearch.stages import Distil, Start
+from kdsearch.training import Epoch, TrainState, fit, pack_state, unpack_state
+
+_WATCHED = 2000
+"""Validation examples behind the curves' accuracy; the final accuracy is of the whole split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """`start` seeds the weights and the start's training, alike for equal starts; `distil` the second stage."""
+
+    start: int
+    distil: int
+
+    @classmethod
+    def of(cls, study_seed: int, recipe: Recipe, trial: int) -> "Seeds":
+        return cls(
+            start=derive(study_seed, "start", recipe.start_fingerprint()), distil=derive(study_seed, "trial", trial)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialState:
+    """Where a trial stands: `epoch` of its whole budget, and the training state within the stage it is in.
+
+    At the start's end `train` holds the student's weights alone: neither regressor nor optimizer pass on.
+    """
+
+    epoch: int
+    train: TrainState
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, notes = pack_state(self.train)
+        return tensors, {"stage_epoch": notes["epoch"], "epoch": self.epoch}
+
+    @classmethod
+    def unpack(cls, tensors: dict[str, Tensor], notes: dict[str, Any]) -> "TrialState":
+        return cls(epoch=notes["epoch"], train=unpack_state(tensors, {"epoch": notes["stage_epoch"]}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """The unit of work: train `recipe` from `state` to epoch `upto` of its budget, then measure if that is its end."""
+
+    trial: int
+    recipe: Recipe
+    seeds: Seeds
+    state: TrialState | None
+    upto: int
+    objectives: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a segment gave: the state it reached, its lines of the curve, and `measured` at the trial's end."""
+
+    trial: int
+    state: TrialState
+    curve: list[Epoch] = field(default_factory=list)
+    measured: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A trial that raised: the reason in one line, and the traceback."""
+
+    trial: int
+    reason: str
+    trace: str
+
+
+def advance(
+    segment: Segment,
+    data: Data,
+    signals: Signals,
+    on_epoch: Callable[[Epoch], bool] | None = None,
+) -> Progress:
+    """Train one segment. Depends on its arguments alone; the caller's thread count and random generators are put back.
+
+    `on_epoch` gets each line of the curve; where it returns True the segment ends after that epoch, and going on from
+    the state it gives leads to the same bits. Raises `DivergedError` and whatever the student's own code raises.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums are ordered alike wherever the segment runs
+    try:
+        return _advance(segment, data, signals, on_epoch)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _advance(
+    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None
+) -> Progress:
+    recipe, state = segment.recipe, segment.state
+    student = _initial(recipe, data, segment.seeds)
+    curve: list[Epoch] = []
+    stopped = False
+
+    def watch(line: Epoch) -> bool:
+        nonlocal stopped
+        curve.append(line)
+        stopped = on_epoch is not None and on_epoch(line)
+        return stopped
+
+    done = state.epoch if state is not None else 0
+    if done == recipe.start_epochs and state is not None:
+        student.load_state_dict(state.train.module)
+    while done < segment.upto and not stopped:
+        starting = done < recipe.start_epochs
+        stage: Start | Distil = recipe.start if starting and recipe.start is not None else recipe.distil
+        before = 0 if starting else recipe.start_epochs
+        whole = recipe.start_epochs if starting else recipe.epochs - recipe.start_epochs
+        resumed = state.train if state is not None and done not in (0, recipe.start_epochs) else None
+        train = _stage(segment, stage, student, data, signals, resumed, whole, min(segment.upto - before, whole), watch)
+        done = before + train.epoch
+        if done == recipe.start_epochs and starting:
+            train = TrainState(epoch=0, module={k: v.clone() for k, v in student.state_dict().items()}, optimizer={})
+        state = TrialState(epoch=done, train=train)
+    assert state is not None  # noqa: S101 - a segment trains at least one epoch
+    measured = None
+    if done == recipe.epochs:
+        student.load_state_dict(state.train.module)
+        measured = measure(student, data, segment.objectives)
+    return Progress(trial=segment.trial, state=state, curve=curve, measured=measured)
+
+
+def _initial(recipe: Recipe, data: Data, seeds: Seeds) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seeds.start, "weights"))
+        return recipe.student.build(data.shape, data.classes)
+
+
+def _stage(
+    segment: Segment,
+    stage: Start | Distil,
+    student: nn.Module,
+    data: Data,
+    signals: Signals,
+    state: TrainState | None,
+    epochs: int,
+    upto: int,
+    watch: Callable[[Epoch], bool],
+) -> TrainState:
+    seed = segment.seeds.distil if isinstance(stage, Distil) else segment.seeds.start
+    work = stage.begin(student, data, signals, seed)
+    watched = data.validation.head(_WATCHED)
+
+    def evaluate() -> dict[str, float]:
+        predictions = metrics.logits(student, data, watched).argmax(1)
+        return {"validation_accuracy": metrics.accuracy(predictions, watched.labels)}
+
+    return fit(
+        work.module,
+        work.loss,
+        optim=segment.recipe.optim,
+        examples=len(data.train),
+        epochs=epochs,
+        upto=upto,
+        seed=seed,
+        stage=stage.name,
+        state=state,
+        evaluate=evaluate if work.scores_classes else None,
+        on_epoch=watch,
+    )
+
+
+def measure(student: nn.Module, data: Data, objectives: tuple[str, ...]) -> dict[str, float]:
+    """Final figures of a trained student on the whole validation split, and its size."""
+    predictions = metrics.logits(student, data, data.validation).argmax(1)
+    found: dict[str, float] = {
+        "accuracy": metrics.accuracy(predictions, data.validation.labels),
+        "parameters": metrics.parameters(student),
+        "macs": metrics.macs(student, data.shape),
+        "size_kb": metrics.size_kb(student),
+    }
+    if "macro_f1" in objectives:
+        found["macro_f1"] = metrics.macro_f1(predictions, data.validation.labels)
+    if "latency_ms" in objectives:
+        found["latency_ms"] = metrics.latency_ms(student, data.shape)
+    return found
+
+
+def dump_curve(curve: list[Epoch]) -> str:
+    """A curve as JSON text, its numbers rounded to seven digits: what the database keeps of it."""
+    return json.dumps([{name: _rounded(value) for name, value in line.items()} for line in curve])
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.7g}") if isinstance(value, float) else value

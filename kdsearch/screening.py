@@ -19,7 +19,7 @@ _DRAWS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A recipe whose hint layers are named, with the student's exact `parameters`, `macs` and `size_kb`.
+    """A recipe whose hint layers are named, with the student's exact number of `parameters`.
 
     `excess` is the number of parameters above the study's limit, at most 0 where it holds; `reason` is why the recipe
     cannot be trained, None where it can.
@@ -27,15 +27,8 @@ class Candidate:
 
     recipe: Recipe
     parameters: int
-    macs: int
-    size_kb: float
     excess: int
     reason: str | None
-
-    @property
-    def known(self) -> dict[str, float]:
-        """The objectives that need no training, by name."""
-        return {"parameters": self.parameters, "macs": self.macs, "size_kb": self.size_kb}
 
 
 class Screen:
@@ -51,7 +44,6 @@ class Screen:
         """Locate, count and judge `recipe`. Raises `Mistake` for a layer, member or input shape that does not exist."""
         with user_code(f"{type(recipe.student).__name__}.build()"):
             student = on_meta(recipe.student, self._in_shape, self._classes)
-            macs = metrics.macs(student, self._in_shape)
         reasons = []
         if isinstance(recipe.start, Hints):
             if not 0 <= recipe.start.member < len(self._teachers):
@@ -71,14 +63,14 @@ class Screen:
         excess = parameters - limit if limit is not None else 0
         if excess > 0:
             reasons.insert(0, f"{parameters:,} parameters are above the study's limit of {limit:,} (max_parameters)")
-        return Candidate(
-            recipe=recipe,
-            parameters=parameters,
-            macs=macs,
-            size_kb=metrics.size_kb(student),
-            excess=excess,
-            reason="; ".join(reasons) or None,
-        )
+        return Candidate(recipe=recipe, parameters=parameters, excess=excess, reason="; ".join(reasons) or None)
+
+    def known(self, recipe: Recipe) -> dict[str, float]:
+        """The objectives that need no training, by name: parameters, macs and size_kb."""
+        student = on_meta(recipe.student, self._in_shape, self._classes)
+        with user_code(f"{type(recipe.student).__name__}'s forward pass"):
+            macs = metrics.macs(student, self._in_shape)
+        return {"parameters": metrics.parameters(student), "macs": macs, "size_kb": metrics.size_kb(student)}
 
 
 def check_space(study: Study, screen: Screen) -> None:

@@ -27,7 +27,8 @@ from kdsearch.screening import check_space
 from kdsearch.space import replay
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.training import Epoch
-from kdsearch.trial import Failed, Progress, Seeds, Segment, TrialState as Standing
+from kdsearch.trial import Failed, Progress, Seeds, Segment
+from kdsearch.trial import TrialState as Standing
 
 ENGINES = ("local", "inline")
 _RETRIES = 2
@@ -42,6 +43,7 @@ class _Running:
 
     recipe: Recipe
     seeds: Seeds
+    known: dict[str, float]
     state: Standing | None = None
     curve: list[Epoch] = field(default_factory=list)
     lost: int = 0
@@ -174,7 +176,7 @@ class Driver:
             if record.state != "running":
                 continue
             recipe = self._prepared.screen(replay(self._study.space, record.params)).recipe
-            running = _Running(recipe, Seeds(**record.seeds))
+            running = _Running(recipe, Seeds(**record.seeds), record.known)
             path = self._prepared.workspace.checkpoint(self._study.name, record.number)
             try:
                 tensors, notes = load_tensors(path)
@@ -239,7 +241,8 @@ class Driver:
         recipe = proposal.candidate.recipe
         self._add(proposal)
         self._counts["running"] += 1
-        self._running[number] = _Running(recipe, Seeds.of(self._study.seed, recipe, number))
+        known = self._store.record(number).known
+        self._running[number] = _Running(recipe, Seeds.of(self._study.seed, recipe, number), known)
         self._tell(TrialBegan(self._store.record(number)))
         self._submit(executor, number)
 
@@ -256,7 +259,7 @@ class Driver:
                 "described": recipe.describe(),
                 "fingerprint": recipe.fingerprint(),
                 "seeds": dataclasses.asdict(seeds),
-                "known": proposal.candidate.known,
+                "known": self._prepared.screen.known(recipe),
             },
             screened=proposal.candidate.reason,
         )
@@ -330,6 +333,7 @@ class Driver:
         workspace, name = self._prepared.workspace, self._study.name
         notes = {"study": name, "trial": number, "fingerprint": running.recipe.fingerprint()}
         save_tensors(workspace.student(name, number), running.state.train.module, notes)
+        measured = {**running.known, **measured}
         values = [measured[objective] for objective in self._study.objectives]
         self._store.complete(number, values, measured, running.curve)
         self._proposals.told(number, TrialState.COMPLETE, values)

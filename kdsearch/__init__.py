@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdsearch.api import Results, export, open_study, report, run, status, studies
     from kdsearch.data import Data, Split, arrays, digits, fashion_mnist, idx, mnist
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
+    from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, Hints, Pretrain
     from kdsearch.students import MLP, ConvNet, ResNet, Student
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from kdsearch.training import Optim
 
 _HOMES = {
+    "kdsearch.api": ("Results", "export", "open_study", "report", "run", "status", "studies"),
     "kdsearch.data": ("Data", "Split", "arrays", "digits", "fashion_mnist", "idx", "mnist"),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
+    "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
     "kdsearch.stages": ("Distil", "Hints", "Pretrain"),
     "kdsearch.students": ("MLP", "ConvNet", "ResNet", "Student"),
@@ -43,6 +47,7 @@ __all__ = [
     "Pretrain",
     "Recipe",
     "ResNet",
+    "Results",
     "Split",
     "Student",
     "Study",
@@ -50,9 +55,16 @@ __all__ = [
     "Trial",
     "arrays",
     "digits",
+    "export",
     "fashion_mnist",
     "idx",
+    "load",
     "mnist",
+    "open_study",
+    "report",
+    "run",
+    "status",
+    "studies",
 ]
 
 

@@ -64,6 +64,8 @@ class SearchEnded:
     records: list[TrialRecord] = field(repr=False)
     stopped: str | None = None
     interrupted: bool = False
+    failed: bool = False
+    """Whether it ended because nothing worked."""
 
 
 Happening = TeacherEpoch | SearchBegan | TrialBegan | TrialEpoch | TrialEnded | Note | SearchEnded

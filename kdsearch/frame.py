@@ -73,8 +73,8 @@ def pick(
     """The trial that `rule` picks from the front within the limits; all figures are of the validation split.
 
     `knee` is where the front bends, with errors as well as parameters on a log scale: halving the errors counts alike
-    wherever it happens, where plain accuracy would call a student knee that is barely better than guessing; `accurate` the most accurate, `smallest` the
-    one with the fewest parameters. `max_drop` is in percentage points below the teacher. Raises `Mistake`, with how
+    wherever it happens, where plain accuracy would find the knee among students that are barely better than guessing.
+    `accurate` is the most accurate, `smallest` the one with the fewest parameters. `max_drop` is in percentage points below the teacher. Raises `Mistake`, with how
     close the nearest trial comes, where none is within the limits.
     """
     complete = table[table["state"] == "complete"]
@@ -112,9 +112,10 @@ def _nearest(complete: pd.DataFrame, drops: pd.Series, max_parameters: int | Non
     else:
         small = complete if max_parameters is None else complete[complete["parameters"] <= max_parameters]
         nearest = drops[small.index].idxmin()
-    parameters, drop = int(complete.loc[nearest, "parameters"]), drops[nearest]  # type: ignore[arg-type]
+    position = complete.index.get_loc(nearest)
+    parameters, drop = float(complete["parameters"].to_numpy()[position]), drops.to_numpy()[position]
     return (
-        f"{said}; the nearest is trial {nearest} with {parameters:,} parameters, {drop:.2f} points below: "
+        f"{said}; the nearest is trial {nearest} with {parameters:,.0f} parameters, {drop:.2f} points below: "
         "raise a limit or search on"
     )
 
@@ -136,9 +137,7 @@ def _reference(facts: StudyFacts) -> pareto.Points:
 
 def _points(table: pd.DataFrame, objectives: Sequence[str]) -> pareto.Points:
     signs = [-1.0 if OBJECTIVES[name].direction == "maximize" else 1.0 for name in objectives]
-    return np.column_stack(
-        [sign * table[name].astype(float) for sign, name in zip(signs, objectives, strict=True)]
-    )
+    return np.column_stack([sign * table[name].astype(float) for sign, name in zip(signs, objectives, strict=True)])
 
 
 def _hypervolumes(table: pd.DataFrame, facts: StudyFacts) -> pd.Series:

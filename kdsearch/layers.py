@@ -33,11 +33,12 @@ def nearest_layer(position: float, layers: Sequence[str]) -> str:
     """The layer of `layers`, in forward order, nearest to a relative position in (0, 1]: 0.5 is the middle."""
     if not layers:
         raise Mistake("this network names no hint layers; give it an attribute hint_layers of dotted paths")
-    return layers[min(len(layers), max(1, round(position * len(layers)))) - 1]
+    # halves go up: round() takes them to the even number, and 0.5 would be the second of five layers
+    return layers[min(len(layers), max(1, int(position * len(layers) + 0.5))) - 1]
 
 
 def find_layer(module: nn.Module, path: str, owner: str) -> nn.Module:
-    """The submodule at `path`; a `Mistake` that names the existing layers if there is none. `owner` is for the message."""
+    """The submodule at `path`; a `Mistake` that names the existing ones if there is none (`owner` is for it)."""
     try:
         return module.get_submodule(path)
     except AttributeError:

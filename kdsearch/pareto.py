@@ -41,7 +41,7 @@ def hypervolume(points_N2: Points, reference_2: Points) -> float:
 
 
 def knee(points_N2: Points) -> int:
-    """Index of the front's knee: farthest below the line that joins the front's two ends, each objective scaled to [0, 1].
+    """Index of the front's knee: farthest below the line joining its two ends, each objective scaled to [0, 1].
 
     With fewer than three points on the front there is no bend: the best in the first objective is returned.
     """

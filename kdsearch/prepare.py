@@ -1,5 +1,6 @@
 """What stands before a search: data, teacher, signals and the facts of the study."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ def prepare(
         signals.logits()
     predictions = teacher.predictions(data, data.validation.inputs, data.validation.labels)
     facts = StudyFacts(
+        id=uuid.uuid4().hex,
         name=study.name,
         card=study.card,
         file=str(source.path.resolve()) if source.path is not None else None,

@@ -28,7 +28,8 @@ class Recipe:
     epochs: int = 30
 
     def __post_init__(self) -> None:
-        if not dataclasses.is_dataclass(self.student) or not isinstance(self.student, Student):
+        made = getattr(type(self.student), "__dataclass_params__", None)
+        if made is None or not made.frozen or not isinstance(self.student, Student):
             raise Mistake(
                 f"student must be a frozen dataclass with build(in_shape, classes), got {type(self.student).__name__}"
             )
@@ -107,4 +108,13 @@ def _flat(value: Any) -> str | int | float | bool:
 
 
 def _short_digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_canonical(content), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    """4.0 as 4: recipes that are equal must not differ by how a number was written."""
+    if isinstance(value, dict):
+        return {name: _canonical(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_canonical(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

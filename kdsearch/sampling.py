@@ -130,7 +130,7 @@ class Proposals:
             case "random":
                 return RandomSampler(seed=seed)
             case sampler:
-                assert isinstance(sampler, BaseSampler)  # noqa: S101 - Study has checked the names
+                assert isinstance(sampler, BaseSampler)
                 return sampler
 
 
@@ -178,4 +178,3 @@ def _from_optuna(trial: optuna.Trial) -> Choose:
         raise Mistake(f"parameter {name!r}: {distribution} is not one of float, int and categorical")
 
     return choose
-

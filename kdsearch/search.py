@@ -25,7 +25,7 @@ from kdsearch.recipe import Recipe
 from kdsearch.sampling import BrokenProposalError, ExhaustedError, Proposal, Proposals, check_first
 from kdsearch.screening import check_space
 from kdsearch.space import replay
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, TrialRecord, open_storage, study_names
 from kdsearch.training import Epoch
 from kdsearch.trial import Failed, Progress, Seeds, Segment
 from kdsearch.trial import TrialState as Standing
@@ -156,7 +156,8 @@ class Driver:
                 self._wind_down(executor)
             finally:
                 executor.shutdown()
-        ended = SearchEnded(self._store.facts, self._store.records(), stopped, interrupted=self._stopping())
+        failed = self._failed_here > 0 and not self._completed_here and stopped is not None
+        ended = SearchEnded(self._store.facts, self._store.records(), stopped, self._stopping(), failed)
         self._tell(ended)
         return ended
 
@@ -263,7 +264,7 @@ class Driver:
             },
             screened=proposal.candidate.reason,
         )
-        assert added == number  # noqa: S101 - one driver to a study, which the lock sees to
+        assert added == number
         self._proposals.accepted(number, proposal.token)
 
     def _record_broken(self, broken: BrokenProposalError) -> None:
@@ -323,13 +324,13 @@ class Driver:
                 self._submit(executor, number)
 
     def _keep(self, number: int, running: _Running) -> None:
-        assert running.state is not None  # noqa: S101 - called with a segment's result
+        assert running.state is not None
         tensors, notes = running.state.pack()
         path = self._prepared.workspace.checkpoint(self._study.name, number)
         save_tensors(path, tensors, {"state": notes, "curve": running.curve, "trial": number})
 
     def _complete(self, number: int, running: _Running, measured: dict[str, float]) -> None:
-        assert running.state is not None  # noqa: S101 - called with a segment's result
+        assert running.state is not None
         workspace, name = self._prepared.workspace, self._study.name
         notes = {"study": name, "trial": number, "fingerprint": running.recipe.fingerprint()}
         save_tensors(workspace.student(name, number), running.state.train.module, notes)
@@ -393,8 +394,6 @@ class Driver:
     def _tell(self, happening: Happening) -> None:
         for listener in self._listeners:
             listener(happening)
-
-
 
 
 __all__ = ["ENGINES", "Driver", "check_fits", "cores", "search"]

@@ -79,7 +79,7 @@ class RecordingTrial:
 
 
 def run_space(space: Space, choose: Choose) -> tuple[Recipe, RecordingTrial]:
-    """Run `space` with values from `choose`; errors in it become one message, and anything but a Recipe is a `Mistake`."""
+    """Run `space` with values from `choose`. Errors in it become one message; anything but a Recipe is a `Mistake`."""
     trial = RecordingTrial(choose)
     with user_code("space()"):
         recipe = space(trial)
@@ -94,7 +94,8 @@ def replay(space: Space, params: Mapping[str, Any]) -> Recipe:
     def choose(name: str, _distribution: BaseDistribution) -> Scalar:
         if name not in params:
             raise Mistake(f"the space suggests {name!r}, which the parameters {dict(params)} do not have")
-        return params[name]  # type: ignore[no-any-return]
+        value: Scalar = params[name]
+        return value
 
     recipe, trial = run_space(space, choose)
     if unused := set(params) - set(trial.params):
@@ -108,12 +109,13 @@ def draw(seed: int) -> Choose:
 
     def choose(_name: str, distribution: BaseDistribution) -> Scalar:
         if isinstance(distribution, CategoricalDistribution):
-            return random.choice(distribution.choices)
+            chosen: Scalar = random.choice(distribution.choices)
+            return chosen
         if isinstance(distribution, IntDistribution):
             if distribution.log:
                 return round(distribution.low * (distribution.high / distribution.low) ** random.random())
             return random.randrange(distribution.low, distribution.high + 1, distribution.step)
-        assert isinstance(distribution, FloatDistribution)  # noqa: S101 - Optuna has these three
+        assert isinstance(distribution, FloatDistribution)
         if distribution.step is not None:
             steps = round((distribution.high - distribution.low) / distribution.step)
             return min(distribution.high, distribution.low + distribution.step * random.randint(0, steps))

@@ -6,7 +6,7 @@ A stage is a value; `begin` binds it to a student and gives what `fit` trains an
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,8 @@ class Hints:
             raise Mistake(f"regressor must be one of {', '.join(_REGRESSORS)}, got {self.regressor!r}")
         for name in ("teacher_layer", "student_layer"):
             layer = getattr(self, name)
-            if not isinstance(layer, str) and not 0 < layer <= 1:
-                raise Mistake(f"{name} must be a layer's dotted path or a relative position in (0, 1], got {layer}")
+            if not isinstance(layer, str) and not (isinstance(layer, (int, float)) and 0 < layer <= 1):
+                raise Mistake(f"{name} must be a layer's dotted path or a relative position in (0, 1], got {layer!r}")
 
     def located(self, student: nn.Module, teacher: nn.Module) -> "Hints":
         """The same with both layers named. Raises `Mistake` for a name that does not exist, with those that do."""
@@ -78,7 +78,7 @@ class Hints:
             path = layer if isinstance(layer, str) else nearest_layer(layer, layer_names(module))
             find_layer(module, path, owner)
             named[f"{owner}_layer"] = path
-        return replace(self, **named)
+        return replace(self, teacher_layer=named["teacher_layer"], student_layer=named["student_layer"])
 
     def begin(self, student: nn.Module, data: Data, signals: Signals, seed: int) -> Work:
         hinting, guided_path = self._paths()
@@ -169,7 +169,7 @@ class Pretrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Distil:
-    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): (1 - alpha) * cross-entropy + alpha * T^2 * KL(teacher_T || student_T).
+    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): (1 - alpha) * cross-entropy + alpha * T^2 * KL(teacher || student).
 
     `temperature` > 0; `alpha` in [0, 1] is the weight of the soft term.
     """
@@ -206,12 +206,12 @@ Start = Hints | Pretrain
 def _meet(
     regressor: Callable[[Tensor], Tensor], guided_B: Tensor, wanted_B: Tensor, *, pooled: bool
 ) -> tuple[Tensor, Tensor]:
-    """Both features in one shape: the regressor applied, and for the pooled one the larger map averaged to the smaller."""
+    """Both features in one shape: the regressor applied, for the pooled one after averaging the larger map."""
     if not pooled or guided_B.ndim != 4:
         return regressor(guided_B), wanted_B
     size = (min(guided_B.shape[2], wanted_B.shape[2]), min(guided_B.shape[3], wanted_B.shape[3]))
     regressed_B = regressor(functional.adaptive_avg_pool2d(guided_B, size))
-    return regressed_B, cast(Tensor, functional.adaptive_avg_pool2d(wanted_B, size))
+    return regressed_B, functional.adaptive_avg_pool2d(wanted_B, size)
 
 
 def _whole_epochs(owner: str, epochs: int) -> None:

@@ -20,7 +20,6 @@ from sqlalchemy import exc
 
 from kdsearch.mistakes import Mistake
 from kdsearch.study import OBJECTIVES
-from kdsearch.trial import dump_curve
 
 FORMAT = 1
 _FACTS = "kdsearch"
@@ -54,10 +53,13 @@ class TrialRecord:
 class StudyFacts:
     """What was true of the study when its trials were made, kept with them.
 
+    `id` is unique to this study, also among studies of one name.
+
     `data` has name, fingerprint, classes and the splits' sizes; `teacher` key, parameters, members and validation
     accuracy; `reference` the accuracy and parameters from which the hypervolume is measured.
     """
 
+    id: str
     name: str
     card: str
     file: str | None
@@ -89,7 +91,8 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         parsed = sqlalchemy.make_url(url)
     except exc.ArgumentError:
         raise Mistake(
-            f"--storage must be a database URL such as sqlite:///runs/optuna.db or postgresql+psycopg://..., got {url!r}"
+            f"--storage must be a database URL such as sqlite:///runs/optuna.db or postgresql+psycopg://..., "
+            f"got {url!r}"
         ) from None
     shown = parsed.render_as_string(hide_password=True)
     try:
@@ -147,7 +150,9 @@ class Store:
         if _FACTS not in attributes:
             raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
         if attributes[_FACTS].get("format") != FORMAT:
-            raise Mistake(f"the study {name!r} was written by another version of kdsearch; use that version, or start anew")
+            raise Mistake(
+                f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
+            )
         self.facts = StudyFacts(**attributes[_FACTS])
 
     @classmethod
@@ -195,13 +200,13 @@ class Store:
     ) -> None:
         trial_id = self._trial_id(number)
         self._storage.set_trial_user_attr(trial_id, "measured", dict(measured))
-        self._storage.set_trial_user_attr(trial_id, "curve", dump_curve(curve))
+        self._storage.set_trial_user_attr(trial_id, "curve", json.dumps(curve))
         self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
 
     def fail(self, number: int, reason: str, curve: list[dict[str, Any]]) -> None:
         trial_id = self._trial_id(number)
         self._storage.set_trial_user_attr(trial_id, "reason", reason[:2000])
-        self._storage.set_trial_user_attr(trial_id, "curve", dump_curve(curve))
+        self._storage.set_trial_user_attr(trial_id, "curve", json.dumps(curve))
         self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def _trial_id(self, number: int) -> int:

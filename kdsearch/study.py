@@ -106,7 +106,7 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a study comes from, so that a worker can have it too: a file, or a pickle made by this program's own driver.
+    """Where a study comes from, so that a worker can have it too: a file, or a pickle of our own driver's making.
 
     Workers load a file under the same module name as the driver, so that classes defined in it are the same there.
     """
@@ -135,14 +135,16 @@ class Source:
 def _from_file(path: Path) -> Study:
     path = path.resolve()
     if path.is_dir():
-        raise Mistake(f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)")
+        raise Mistake(
+            f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)"
+        )
     if not path.is_file():
         raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from")
     name = "kdsearch_study_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
     module = sys.modules.get(name)
     if module is None:
         spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
-        assert spec is not None and spec.loader is not None  # noqa: S101 - what spec_from_loader gives for a loader
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # before it runs: dataclasses and pickles look their module up
         if str(path.parent) not in sys.path:

@@ -112,7 +112,7 @@ def _built(teacher: Teacher, data: Data) -> nn.Module:
 
 
 def _key(teacher: Teacher, module: nn.Module, data: Data) -> str:
-    """Content key: data, tensor names and shapes, the modules' own descriptions, optim, epochs, seed or given weights."""
+    """Content key: data, tensor names and shapes, the modules' descriptions, optim, epochs, seed or given weights."""
     content = {
         "data": data.fingerprint,
         "tensors": {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()},
@@ -123,7 +123,9 @@ def _key(teacher: Teacher, module: nn.Module, data: Data) -> str:
     }
     if teacher.weights is not None:
         if not Path(teacher.weights).is_file():
-            raise Mistake(f"the teacher's weights {teacher.weights} do not exist; give a file, or leave weights out to train")
+            raise Mistake(
+                f"the teacher's weights {teacher.weights} do not exist; give a file, or leave weights out to train"
+            )
         content |= {"optim": None, "epochs": None, "seed": None, "weights": file_sha256(Path(teacher.weights))}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -133,7 +135,11 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True, map_location="cpu")
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, weights_only=True, map_location="cpu")
+        )
         module.load_state_dict(state)
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         reason = str(error).strip().split("\n")

@@ -35,7 +35,7 @@ class DivergedError(Exception):
 
 
 class StopRequestedError(Exception):
-    """Raised by an epoch callback to end training early; carries nothing, the state up to then is kept by its caller."""
+    """The user asked to stop in the middle of a training, which is kept up to there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,10 @@ class Optim:
             raise Mistake(f"schedule must be one of {', '.join(_SCHEDULES)}, got {self.schedule!r}")
         if not 0 < self.lr < math.inf:
             raise Mistake(f"lr must be above 0 and finite, got {self.lr}")
-        if self.batch_size < 2:
-            raise Mistake(f"batch_size must be at least 2 (batch norm needs two examples), got {self.batch_size}")
+        if not isinstance(self.batch_size, int) or self.batch_size < 2:
+            raise Mistake(
+                f"batch_size must be a whole number of at least 2 (batch norm needs two), got {self.batch_size!r}"
+            )
         if not 0 <= self.momentum < 1:
             raise Mistake(f"momentum must be in [0, 1), got {self.momentum}")
         if self.weight_decay < 0 or self.warmup_epochs < 0:
@@ -82,7 +84,7 @@ class Optim:
                 )
 
     def lr_at(self, epoch: float, epochs: int) -> float:
-        """Learning rate at `epoch`, a fraction included, of a stage of `epochs`: a pure function, so nothing to resume."""
+        """Learning rate at `epoch`, maybe fractional, of a stage of `epochs`: a pure function, nothing to resume."""
         if epoch < self.warmup_epochs:
             return self.lr * epoch / self.warmup_epochs
         progress = min(1.0, (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9))
@@ -199,7 +201,7 @@ def _one_epoch(
             group["lr"] = rate
         terms = loss(batch)
         optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        terms["loss"].backward()
         optimizer.step()
         # summed as tensors: reading a number at every step would wait for the device
         for name, value in terms.items():
@@ -209,7 +211,7 @@ def _one_epoch(
 
 
 def _batches(examples: int, batch_size: int) -> list[Tensor]:
-    """A random order of all examples in batches; a last batch of one, which batch norm cannot take, joins its neighbour."""
+    """A random order of all examples in batches; a last batch of one joins its neighbour: batch norm needs two."""
     batches = list(torch.randperm(examples).split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

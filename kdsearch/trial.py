@@ -1,6 +1,5 @@
 """One trial's training in segments: `advance` is a pure function, the same segment gives the same bits anywhere."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,9 +102,7 @@ def advance(
         torch.set_num_threads(threads)
 
 
-def _advance(
-    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None
-) -> Progress:
+def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None) -> Progress:
     recipe, state = segment.recipe, segment.state
     student = _initial(recipe, data, segment.seeds)
     curve: list[Epoch] = []
@@ -113,6 +110,7 @@ def _advance(
 
     def watch(line: Epoch) -> bool:
         nonlocal stopped
+        line = {name: _rounded(value) for name, value in line.items()}
         curve.append(line)
         stopped = on_epoch is not None and on_epoch(line)
         return stopped
@@ -131,7 +129,7 @@ def _advance(
         if done == recipe.start_epochs and starting:
             train = TrainState(epoch=0, module={k: v.clone() for k, v in student.state_dict().items()}, optimizer={})
         state = TrialState(epoch=done, train=train)
-    assert state is not None  # noqa: S101 - a segment trains at least one epoch
+    assert state is not None
     measured = None
     if done == recipe.epochs:
         student.load_state_dict(state.train.module)
@@ -190,10 +188,6 @@ def measure(student: nn.Module, data: Data, objectives: tuple[str, ...]) -> dict
     return found
 
 
-def dump_curve(curve: list[Epoch]) -> str:
-    """A curve as JSON text, its numbers rounded to seven digits: what the database keeps of it."""
-    return json.dumps([{name: _rounded(value) for name, value in line.items()} for line in curve])
-
-
 def _rounded(value: Any) -> Any:
+    """Seven digits, so that a line is the same in the database, in MLflow and in a file."""
     return float(f"{value:.7g}") if isinstance(value, float) else value

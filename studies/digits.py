@@ -47,7 +47,5 @@ def study() -> Study:
         space=space,
         trials=48,
         # three sizes of the setting that is known to do well nearly everywhere
-        first=[
-            {"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)
-        ],
+        first=[{"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)],
     )

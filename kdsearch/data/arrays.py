@@ -51,22 +51,31 @@ def arrays(path: str | os.PathLike[str], *, validation: float = 0.2, test: float
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name")
+        with stored:
             parts = {key: stored[key] for key in stored.files}
     except FileNotFoundError:
         raise Mistake(f"there is no file {path}; give the path of an .npz file with {_KINDS}") from None
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise Mistake(f"{path} cannot be read as an .npz file of plain arrays ({error}); save it with numpy.savez") from None
+        raise Mistake(
+            f"{path} cannot be read as an .npz file of plain arrays ({error}); save it with numpy.savez"
+        ) from None
     names = set(parts)
     needed = {"x", "y"} if "x" in names else {"x_train", "y_train", "x_test", "y_test"}
     optional = set() if "x" in names else {"x_validation", "y_validation"}
     if missing := needed - names:
-        raise Mistake(f"{path} lacks {', '.join(sorted(missing))}; it needs {_KINDS}, and has: {', '.join(sorted(names))}")
+        raise Mistake(
+            f"{path} lacks {', '.join(sorted(missing))}; it needs {_KINDS}, and has: {', '.join(sorted(names))}"
+        )
     if len(optional & names) == 1:
         raise Mistake(f"{path} has only one of x_validation and y_validation; give both or neither")
     for key in (needed | optional) & names:
         if key.startswith("x") and len(parts[key]) != len(parts["y" + key[1:]]):
-            raise Mistake(f"{path}: {key} has {len(parts[key])} rows, y{key[1:]} {len(parts['y' + key[1:]])}; they must match")
+            raise Mistake(
+                f"{path}: {key} has {len(parts[key])} rows, y{key[1:]} {len(parts['y' + key[1:]])}; they must match"
+            )
     return {key: parts[key] for key in (needed | optional) & names}
 
 
@@ -79,10 +88,13 @@ def _labels(path: Path, key: str, value: NDArray[np.generic]) -> Tensor:
 def _inputs(path: Path, key: str, value: NDArray[np.generic]) -> Tensor:
     if value.dtype.kind not in "iuf" or value.ndim not in (2, 3, 4):
         raise Mistake(
-            f"{path}: {key} must be numbers of shape (N, C, H, W), (N, H, W) or (N, F), got {value.dtype} of shape {value.shape}"
+            f"{path}: {key} must be numbers of shape (N, C, H, W), (N, H, W) or (N, F), "
+            f"got {value.dtype} of shape {value.shape}"
         )
     if value.ndim == 4 and value.shape[3] in (1, 3) and value.shape[1] not in (1, 3):
-        raise Mistake(f"{path}: {key} has shape {value.shape}, channels last; kdsearch wants (N, C, H, W): transpose(0, 3, 1, 2)")
+        raise Mistake(
+            f"{path}: {key} has shape {value.shape}, channels last; kdsearch wants (N, C, H, W): transpose(0, 3, 1, 2)"
+        )
     kept = value if value.dtype == np.uint8 else value.astype(np.float32)
     if not np.isfinite(kept).all():
         raise Mistake(f"{path}: {key} holds NaN or infinite values; replace them first")

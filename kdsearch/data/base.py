@@ -54,6 +54,11 @@ class Data:
                     f"{self.name}: split {name!r} has {len(split.inputs)} inputs and {len(split)} labels; "
                     "it needs at least one example and a label for each"
                 )
+            if split.labels.dtype != torch.int64 or split.labels.ndim != 1:
+                raise Mistake(
+                    f"{self.name}: labels of {name!r} must be int64 of shape (N,), got {split.labels.dtype} of shape "
+                    f"{tuple(split.labels.shape)}; labels.long() converts whole numbers"
+                )
             if split.inputs.shape[1:] != self.train.inputs.shape[1:]:
                 raise Mistake(
                     f"{self.name}: inputs of {name!r} have shape {tuple(split.inputs.shape[1:])}, "
@@ -86,7 +91,7 @@ class Data:
 
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training inputs: per channel for images, over all features for flat inputs."""
+        """Mean and standard deviation of the training inputs: per channel for images, else over all features."""
         axes = (0, 2, 3) if self.train.inputs.ndim == 4 else tuple(range(self.train.inputs.ndim))
         # in parts, so that a compact array never stands in memory as float64 at once
         total = torch.zeros(())

@@ -41,7 +41,7 @@ class Executor(Protocol):
     capacity: int
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
-        """Run a segment. The future raises `LostError` where its worker died, `Mistake` where no worker can be set up."""
+        """Run a segment. The future raises `LostError` where its worker died, `Mistake` where none can be set up."""
         ...
 
     def events(self) -> list[TrialEpoch]:
@@ -76,9 +76,7 @@ def load_job(job: Job) -> tuple[Study, Data, Signals]:
     return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals")
 
 
-def run_segment(
-    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]
-) -> Progress | Failed:
+def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]) -> Progress | Failed:
     """`advance`, with whatever the trial's own code raises turned into a `Failed`."""
     try:
         return advance(segment, data, signals, on_epoch)

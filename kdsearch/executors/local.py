@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from multiprocessing import get_context
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from kdsearch.events import TrialEpoch
 from kdsearch.executors import worker
@@ -50,7 +50,7 @@ class Local:
         return future
 
     def events(self) -> list[TrialEpoch]:
-        received = []
+        received: list[TrialEpoch] = []
         while True:
             try:
                 message = json.loads(self._socket.recv(65536))
@@ -68,7 +68,7 @@ class Local:
         shutil.rmtree(self._private, ignore_errors=True)
 
 
-def _pass_on(done: "ProcessFuture[bytes]", future: "Future[Progress | Failed]") -> None:
+def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]") -> None:
     import cloudpickle
 
     if done.cancelled():

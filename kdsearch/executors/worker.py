@@ -1,4 +1,4 @@
-"""A local worker process. Imports little before `enter` has made the process safe from Ctrl-C and from being orphaned."""
+"""A local worker process. Imports little before `enter` has made it safe from Ctrl-C and from being orphaned."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def work(pickled_segment: bytes) -> bytes:
     from kdsearch.training import Epoch
 
     segment = cloudpickle.loads(pickled_segment)
-    stop = _state["private"] / STOP
+    stop: Path = _state["private"] / STOP
 
     def on_epoch(line: Epoch) -> bool:
         _report({"trial": segment.trial, "line": line})

@@ -23,7 +23,7 @@ class Student(Protocol):
 
 
 def on_meta(student: Student, in_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The student's network on the meta device: every shape is known, no memory is allocated, nothing is initialized."""
+    """The student's network on the meta device: shapes are known, no memory is allocated."""
     with torch.device("meta"):
         return student.build(in_shape, classes)
 
@@ -41,5 +41,7 @@ def at_least_one(family: str, **fields: int) -> None:
 
 def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(in_shape) != 3:
-        raise Mistake(f"{family} needs images (C, H, W), the data's inputs have shape {in_shape}; use MLP for flat inputs")
+        raise Mistake(
+            f"{family} needs images (C, H, W), the data's inputs have shape {in_shape}; use MLP for flat inputs"
+        )
     return in_shape[0], in_shape[1], in_shape[2]

@@ -10,7 +10,7 @@ from kdsearch.students.base import at_least_one
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """`depth` >= 1 hidden layers of `width` >= 1 units; any input shape is flattened. Layers: `hidden1` ... `hiddenD`."""
+    """`depth` >= 1 hidden layers of `width` >= 1 units; inputs are flattened. Layers: `hidden1` ... `hiddenD`."""
 
     width: int
     depth: int

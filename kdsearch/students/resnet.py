@@ -1,7 +1,6 @@
 """CIFAR-style residual net (He, Zhang, Ren, Sun 2016, arXiv:1512.03385, section 4.2, shortcuts of option A)."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +24,7 @@ class _Residual(nn.Module):
         shortcut = inputs[:, :, :: self.stride, :: self.stride]
         shortcut = functional.pad(shortcut, (0, 0, 0, 0, 0, self.missing))
         residual = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(inputs)))))
-        return cast(Tensor, functional.relu(residual + shortcut))
+        return functional.relu(residual + shortcut)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,257 @@
+"""What users do, as functions: run, list, status, report, export. The command line only parses and prints.
+
+Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `runs`) and the database's URL (default:
+the workspace's own SQLite file).
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from kdsearch import frame as frames
+from kdsearch.events import Listener, SearchEnded
+from kdsearch.export import Exported
+from kdsearch.export import export as export_trial
+from kdsearch.mistakes import Mistake
+from kdsearch.prepare import Prepared, prepare
+from kdsearch.search import search
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.study import Source, Study
+from kdsearch.tracking import Mirror
+from kdsearch.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Where = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study's trials as tables. `ended` says how the last run went, None for a study that was only opened."""
+
+    facts: StudyFacts
+    records: Sequence[TrialRecord]
+    ended: SearchEnded | None = None
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """One row per trial; see `kdsearch.frame.frame` for the columns."""
+        return frames.frame(self.records, self.facts)
+
+    @property
+    def front(self) -> "pd.DataFrame":
+        """The non-dominated trials by rising parameters."""
+        return frames.front(self.frame)
+
+    @property
+    def hypervolume(self) -> float:
+        return frames.hypervolume(self.frame, self.facts)
+
+
+def run(
+    study: Study | Where,
+    *,
+    workspace: Where | None = None,
+    storage: str | None = None,
+    trials: int | None = None,
+    minutes: float | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    smoke: bool = False,
+    listeners: Sequence[Listener] = (),
+    track: bool = True,
+    complain: Callable[[str], None] = print,
+) -> Results:
+    """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false).
+
+    `study` is a study file or a `Study` made in a script or a notebook. Ctrl-C ends the run with everything kept: the
+    next run goes on from there; a second one ends it at once. `complain` gets what is worth a line besides.
+    Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
+    """
+    source = Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
+    if smoke:
+        source = Source(path=source.path, pickled=source.pickled, smoke=True)
+    place = Workspace.chosen(workspace)
+    if storage is not None:
+        open_storage(storage, create=True)  # a mistake in it is told before any training
+    with _interrupts() as stopping, ExitStack() as stack:
+        loaded = study if isinstance(study, Study) and not smoke else source.load()
+
+        def tell(happening: Any) -> None:
+            for listener in listeners:
+                listener(happening)
+
+        prepared = prepare(source, place, study=loaded, listener=tell, stopping=stopping)
+        heard = list(listeners)
+        if track:
+            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+        ended = search(
+            prepared,
+            storage_url=storage,
+            engine=engine,
+            workers=workers,
+            trials=trials,
+            minutes=minutes,
+            listeners=heard,
+            stopping=stopping,
+        )
+    return Results(ended.facts, ended.records, ended)
+
+
+def open_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> Results:
+    """A study's stored trials. Raises `Mistake`, with the names there are, for an unknown one."""
+    store = _store(name, Workspace.chosen(workspace), storage)
+    return Results(store.facts, store.records())
+
+
+def studies(*, workspace: Where | None = None, storage: str | None = None) -> list[Results]:
+    """All of kdsearch's studies in the workspace, by name."""
+    place = Workspace.chosen(workspace)
+    if storage is None and not (place.root / "optuna.db").exists():
+        return []
+    opened = open_storage(storage or place.storage_url, create=False)
+    found = []
+    for name in study_names(opened):
+        try:
+            store = Store(opened, name)
+        except Mistake:
+            continue  # another program's study in the same database
+        found.append(Results(store.facts, store.records()))
+    return found
+
+
+def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
+    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused."""
+    results = open_study(name, workspace=workspace, storage=storage)
+    counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
+    for record in results.records:
+        counts[record.state] += 1
+    if counts["running"] and not _driven(Workspace.chosen(workspace).study(name)):
+        counts["paused"], counts["running"] = counts["running"], 0
+    return {
+        "study": name,
+        "teacher": {key: results.facts.teacher[key] for key in ("accuracy", "parameters")},
+        "trials": counts,
+        "hypervolume": results.hypervolume,
+        "reference": results.facts.reference,
+        "front": [
+            {
+                "trial": record.number,
+                "parameters": int(record.known["parameters"]),
+                "accuracy": record.measured["accuracy"],
+                "params": record.params,
+            }
+            for record in (results.records[number] for number in results.front.index)
+        ],
+    }
+
+
+def report(name: str, *, to: Where | None = None, workspace: Where | None = None, storage: str | None = None) -> Path:
+    """Write the study's page, by default to `reports/NAME/index.html`; gives its path."""
+    from kdsearch.files import writable
+    from kdsearch.report import write_report
+
+    results = open_study(name, workspace=workspace, storage=storage)
+    folder = Path(to) if to is not None else Path("reports") / name
+    with writable(folder):
+        return write_report(results.frame, results.facts, folder)
+
+
+def export(
+    name: str,
+    to: Where,
+    *,
+    trial: int | None = None,
+    pick: frames.Rule = "knee",
+    max_parameters: int | None = None,
+    max_drop: float | None = None,
+    study: Study | Where | None = None,
+    workspace: Where | None = None,
+    storage: str | None = None,
+) -> Exported:
+    """Export a trial's student: `trial`, or the one that `pick` chooses within the limits (see `kdsearch.frame.pick`).
+
+    `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
+    """
+    place = Workspace.chosen(workspace)
+    store = _store(name, place, storage)
+    results = Results(store.facts, store.records())
+    if trial is not None:
+        if trial not in results.frame.index:
+            raise Mistake(f"the study {name!r} has no trial {trial}; it has 0 to {len(results.records) - 1}")
+        chosen = trial
+    else:
+        chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
+    return export_trial(_prepared(store.facts, study, place), store.record(chosen), Path(to))
+
+
+def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspace) -> Prepared:
+    """The stored study made ready again, from its file or from what the caller gives; refused where it has changed."""
+    if isinstance(study, Study):
+        source = Source.of(study)
+    else:
+        path = study if study is not None else facts.file
+        if path is None:
+            raise Mistake(f"the study {facts.name!r} was not made from a file; pass it: export(..., study=STUDY)")
+        if not Path(path).exists():
+            raise Mistake(f"the study file {path} is not there any more; say where it is now with --study FILE")
+        source = Source(path=Path(path))
+    source = Source(path=source.path, pickled=source.pickled, smoke=facts.smoke)
+    prepared = prepare(source, workspace)
+    if changed := facts.differences(prepared.facts):
+        raise Mistake(
+            f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"
+        )
+    return prepared
+
+
+def _store(name: str, workspace: Workspace, storage: str | None) -> Store:
+    return Store(open_storage(storage or workspace.storage_url, create=False), name)
+
+
+def _driven(folder: Path) -> bool:
+    """Whether a driver is at work on the study in `folder`."""
+    try:
+        with FileLock(folder / "driver.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # no such folder here: the database is shared, the workspace is another's
+
+
+def _pages(records: list[TrialRecord], facts: StudyFacts) -> dict[str, str]:
+    from kdsearch.report import pareto_page
+
+    table = frames.frame(records, facts)
+    return {"pareto.html": pareto_page(table, facts), "front.csv": frames.front(table).to_csv()}
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or a polite kill asks for a clean stop; a second one raises KeyboardInterrupt where it happens."""
+    asked = threading.Event()
+
+    def handle(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # signals belong to the main thread
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

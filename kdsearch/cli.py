@@ -1,0 +1,345 @@
+"""The command line: parses, wires, prints. Heavy imports wait until a command needs them, so that --help is quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdsearch import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kdsearch.api import Results
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; gives the exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted (everything is kept)."""
+    arguments = _parser().parse_args(argv)
+    if arguments.data is not None:
+        os.environ["KDSEARCH_DATA"] = str(Path(arguments.data).resolve())  # the study's data() and all workers see it
+    from kdsearch.mistakes import Mistake, UserCodeError
+
+    try:
+        return int(arguments.command(arguments))
+    except UserCodeError as error:
+        return _complain(arguments, str(error), error.trace, WRONG_USE)
+    except Mistake as mistake:
+        print(f"kdsearch: {mistake}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("kdsearch: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FAILED
+    except Exception as error:
+        import traceback
+
+        said = f"{type(error).__name__}: {error}; this is a fault of kdsearch"
+        return _complain(arguments, said, traceback.format_exc(), FAILED)
+
+
+def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_status: int) -> int:
+    """One message; the traceback goes to a log file that it names, and to the screen with --debug."""
+    import tempfile
+
+    from kdsearch.workspace import Workspace
+
+    name = f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    log = Workspace.chosen(arguments.workspace).root / "logs" / name
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(trace, encoding="utf-8")
+    except OSError:
+        log = Path(tempfile.gettempdir()) / name
+        log.write_text(trace, encoding="utf-8")
+    if arguments.debug:
+        print(trace, file=sys.stderr)
+    print(f"kdsearch: {message}; the traceback is in {log}", file=sys.stderr)
+    return exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kdsearch",
+        description="Find the small network worth shipping: search student architectures with their distillation.",
+    )
+    parser.add_argument("--version", action="version", version=f"kdsearch {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--workspace", metavar="DIR", help="where studies live (KDSEARCH_WORKSPACE, else runs)")
+    common.add_argument("--data", metavar="DIR", help="where your data lie (KDSEARCH_DATA)")
+    common.add_argument("--debug", action="store_true", help="show tracebacks of errors in your own code")
+    stored = argparse.ArgumentParser(add_help=False)
+    stored.add_argument("--storage", metavar="URL", help="Optuna's database (default: optuna.db in the workspace)")
+
+    def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        parents = [common] if action in (_new, _ui) else [common, stored]
+        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
+        made.set_defaults(command=action)
+        return made
+
+    run = command("run", _run, "launch a study, or continue the one of its name")
+    run.add_argument("study", metavar="STUDY.py", help="a file with study() -> kdsearch.Study; it is run as code")
+    run.add_argument("--trials", type=_whole, metavar="N", help="how many trials the study shall have in all")
+    run.add_argument("--minutes", type=_above_zero, metavar="M", help="end after so many minutes")
+    run.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
+    run.add_argument("--engine", choices=("local", "inline"), default="local", help="where trials run")
+    run.add_argument("--smoke", action="store_true", help="shrink the study to seconds; it runs as NAME-smoke")
+
+    new = command("new", _new, "write a commented study file to start from")
+    new.add_argument("study", metavar="STUDY.py")
+    command("list", _list, "list the studies in this workspace")
+    status = command("status", _status, "show a study's counts, teacher, hypervolume and front")
+    status.add_argument("name", metavar="NAME")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+    report = command("report", _report, "write reports/NAME/index.html")
+    report.add_argument("name", metavar="NAME")
+    report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME")
+
+    export = command("export", _export, "write the best student's files and prove them in a fresh process")
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("--to", metavar="DIR", required=True, help="the folder to write")
+    chosen = export.add_mutually_exclusive_group()
+    chosen.add_argument("--trial", type=_not_negative, metavar="N", help="this trial")
+    chosen.add_argument("--pick", choices=("knee", "accurate", "smallest"), default="knee", help="default: knee")
+    export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
+    export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
+    export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
+
+    ui = command("ui", _ui, "browse the workspace in MLflow's UI on 127.0.0.1")
+    ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
+    return parser
+
+
+def _number(text: str, kind: type, fits: Callable[[float], bool], rule: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not fits(value):
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+    return value
+
+
+def _whole(text: str) -> int:
+    return int(_number(text, int, lambda value: value >= 1, "a whole number of at least 1"))
+
+
+def _not_negative(text: str) -> int:
+    return int(_number(text, int, lambda value: value >= 0, "a whole number of at least 0"))
+
+
+def _above_zero(text: str) -> float:
+    return float(_number(text, float, lambda value: 0 < value < float("inf"), "a number above 0"))
+
+
+def _port(text: str) -> int:
+    return int(_number(text, int, lambda value: 1 <= value <= 65535, "a port from 1 to 65535"))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # a table cut to 80 columns in a log file would lose what it is for
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _place(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"workspace": arguments.workspace, "storage": arguments.storage}
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.progress import Terminal
+    from kdsearch.training import StopRequestedError
+
+    console = _console()
+    with Terminal(console) as terminal:
+        try:
+            results = api.run(
+                arguments.study,
+                **_place(arguments),
+                trials=arguments.trials,
+                minutes=arguments.minutes,
+                workers=arguments.workers,
+                engine=arguments.engine,
+                smoke=arguments.smoke,
+                listeners=[terminal],
+                complain=terminal.say,
+            )
+        except StopRequestedError:
+            terminal.say("stopped while the teacher was trained; the same command goes on from there")
+            return INTERRUPTED
+    name = results.facts.name
+    _show(console, results)
+    page = api.report(name, **_place(arguments))
+    here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
+    _say(console, f"report:  {page}")
+    _say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
+    _say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
+    if results.ended is not None and results.ended.interrupted:
+        _say(console, "interrupted; everything is kept, and the same command goes on from there")
+        return INTERRUPTED
+    return FAILED if results.ended is not None and results.ended.failed else DONE
+
+
+def _show(console: "Console", results: "Results") -> None:
+    """The teacher and the front as a table."""
+    from rich.table import Table
+
+    facts, front = results.facts, results.front
+    _say(
+        console,
+        f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {facts.teacher['accuracy']:.2%}",
+    )
+    if front.empty:
+        _say(console, "front:   no trial is complete yet")
+        return
+    _say(console, f"front:   {len(front)} of {len(results.records)} trials, hypervolume {results.hypervolume:.3f}")
+    fields = [key for key in results.records[int(front.index[0])].recipe["student"] if key != "kind"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("trial", "parameters", "of teacher", "validation", "temperature", "alpha", "start", "family"):
+        table.add_column(heading, justify="left" if heading in ("start", "family") else "right")
+    for field in sorted(fields):
+        table.add_column(field, justify="right")
+    for number, row in front.to_dict("index").items():
+        table.add_row(
+            str(number),
+            f"{row['parameters']:,.0f}",
+            f"{row['share']:.2%}",
+            f"{row['accuracy']:.2%}",
+            f"{row['temperature']:.3g}",
+            f"{row['alpha']:.3g}",
+            str(row["start"]),
+            str(row["family"]),
+            *(str(results.records[int(number)].recipe["student"].get(field, "")) for field in sorted(fields)),  # type: ignore[call-overload]
+        )
+    console.print(table)
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from kdsearch.files import writable
+    from kdsearch.mistakes import Mistake
+    from kdsearch.template import study_file
+
+    path = Path(arguments.study)
+    if path.exists():
+        raise Mistake(f"{path} exists already; name another file")
+    if path.suffix != ".py":
+        raise Mistake(f"a study file ends in .py, got {path}")
+    text = study_file(path.stem)
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}; try it with: {_program()} run {path} --smoke")
+    return DONE
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from kdsearch import api
+
+    found = api.studies(**_place(arguments))
+    if not found:
+        print(f"no studies here yet; begin with: {_program()} new STUDY.py")
+        return DONE
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("study", "complete", "failed", "front", "hypervolume", "data", "teacher"):
+        table.add_column(heading, justify="left" if heading in ("study", "data") else "right")
+    for results in found:
+        states = [record.state for record in results.records]
+        facts = results.facts
+        table.add_row(
+            facts.name,
+            str(states.count("complete")),
+            str(states.count("failed")),
+            str(len(results.front)),
+            f"{results.hypervolume:.3f}",
+            facts.data["name"],
+            f"{facts.teacher['accuracy']:.2%} with {facts.teacher['parameters']:,}",
+        )
+    _console().print(table)
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    import json
+
+    from kdsearch import api
+
+    found = api.status(arguments.name, **_place(arguments))
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return DONE
+    console = _console()
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
+    _say(console, f"study {found['study']}: trials {counts}")
+    _show(console, api.open_study(arguments.name, **_place(arguments)))
+    return DONE
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+
+    print(api.report(arguments.name, to=arguments.to, **_place(arguments)))
+    return DONE
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+
+    exported = api.export(
+        arguments.name,
+        arguments.to,
+        trial=arguments.trial,
+        pick=arguments.pick,
+        max_parameters=arguments.max_parameters,
+        max_drop=arguments.max_drop,
+        study=arguments.study,
+        **_place(arguments),
+    )
+    card, figures = exported.card, exported.card["metrics"]
+    console = _console()
+    how = f"trial {card['trial']}" + ("" if arguments.trial is not None else f", picked as {arguments.pick}")
+    _say(console, f"exported {how} of {card['study']} to {exported.folder}")
+    for who, parameters, of in (
+        ("student", figures["parameters"], figures),
+        ("teacher", card["teacher"]["parameters"], card["teacher"]),
+    ):
+        _say(
+            console,
+            f"  {who}  {parameters:>10,.0f} parameters  validation {of['validation_accuracy']:.2%}  "
+            f"test {of['test_accuracy']:.2%}",
+        )
+    _say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+    _say(console, f'load it:  kdsearch.load("{exported.folder}")')
+    return DONE
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from kdsearch.ui import serve
+
+    return serve(arguments.workspace, arguments.port)
+
+
+def _program() -> str:
+    """The command as the user typed it, so that what we print can be pasted."""
+    typed = Path(sys.argv[0])
+    return str(typed) if typed.name == "kdsearch" else "kdsearch"
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""MLflow as a mirror of the database: one writer, on a thread of its own, that never stops or slows a search.
+
+An experiment per study, a parent run per search, a child run per trial. Every trial is looked up by its tags before its
+run is created, and a line of a curve carries the time it was measured at, so that mirroring twice adds nothing. What a
+tracking server missed while it was away is filled in at the search's end or by the next run.
+Left out: screened trials, which were never trained, have no run.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from kdsearch.events import Happening, SearchBegan, SearchEnded, TrialBegan, TrialEnded, TrialEpoch
+from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.training import Epoch
+from kdsearch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Pages = Callable[[list[TrialRecord], StudyFacts], dict[str, str]]
+"""File names and contents of what the parent run shows, from the trials: injected, for only `report` draws."""
+
+_STATUS = {"complete": "FINISHED", "failed": "FAILED", "running": "KILLED", "pruned": "FINISHED"}
+_FLUSH_SECONDS = 2.0
+_RETRY_SECONDS = 30.0
+_BATCH = 900
+
+
+class Mirror:
+    """A listener that mirrors what happens to MLflow. `complain` gets one line when the server is lost or back.
+
+    MLFLOW_TRACKING_URI is honoured; without it the workspace's own database is used.
+    """
+
+    def __init__(self, workspace: Workspace, pages: Pages, complain: Callable[[str], None]) -> None:
+        self._workspace = workspace
+        self._pages = pages
+        self._complain = complain
+        self._queue: queue.Queue[Happening | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._writer: _Writer | None = None
+        self._facts: StudyFacts | None = None
+        self._away_until: float | None = None
+        # the parent's beginning: before its first child's, or the UI would not nest them
+        self._made_ms = self._began_ms = time.time_ns() // 1_000_000
+
+    def __call__(self, happening: Happening) -> None:
+        if isinstance(happening, (SearchBegan, TrialBegan, TrialEpoch, TrialEnded, SearchEnded)):
+            self._queue.put(happening)
+
+    def __enter__(self) -> "Mirror":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        lines: dict[int, list[Epoch]] = defaultdict(list)
+        flushed = time.monotonic()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                happening = self._queue.get(timeout=_FLUSH_SECONDS)
+                if happening is None:
+                    return
+                if isinstance(happening, TrialEpoch):
+                    lines[happening.trial].append(happening.line)
+                else:
+                    self._attempt(happening, lines)
+            if lines and time.monotonic() - flushed > _FLUSH_SECONDS:
+                self._attempt(None, lines)
+                flushed = time.monotonic()
+
+    def _attempt(self, happening: Happening | None, lines: dict[int, list[Epoch]]) -> None:
+        """Mirror one thing; a store that is away is tried again later, for the next thing or at the end."""
+        if isinstance(happening, SearchBegan):
+            self._facts = happening.facts
+            self._began_ms = min([record.began_ms for record in happening.records], default=self._made_ms)
+        last = isinstance(happening, SearchEnded)
+        if self._away_until is not None and time.monotonic() < self._away_until and not last:
+            lines.clear()  # the trials' records keep them
+            return
+        try:
+            self._mirror(happening, lines)
+        except Exception as error:  # whatever a tracking store does must not reach the search
+            if self._away_until is None or last:
+                reason = str(error).strip().split("\n")[0][:200]
+                self._complain(
+                    f"MLflow is away ({type(error).__name__}: {reason}); a later run fills in what is missing"
+                )
+            self._away_until = time.monotonic() + _RETRY_SECONDS
+            self._writer = None
+        else:
+            self._away_until = None
+        lines.clear()
+
+    def _mirror(self, happening: Happening | None, lines: dict[int, list[Epoch]]) -> None:
+        if self._facts is None:
+            return
+        if self._writer is None:
+            self._writer = _Writer(self._workspace, self._facts, self._began_ms)
+        writer = self._writer
+        for number, part in lines.items():
+            writer.curve(number, part)
+        match happening:
+            case SearchBegan():
+                writer.search("RUNNING")
+                for record in happening.records:
+                    writer.trial(record)
+            case TrialBegan():
+                writer.begin(happening.record)
+            case TrialEnded():
+                writer.trial(happening.record)
+            case SearchEnded():
+                for record in happening.records:
+                    writer.trial(record)
+                for name, content in self._pages(happening.records, happening.facts).items():
+                    writer.page(name, content)
+                status = "KILLED" if happening.interrupted else "FAILED" if happening.failed else "FINISHED"
+                writer.search(status)
+
+
+class _Writer:
+    """Writes one study to MLflow, creating only what is not there."""
+
+    def __init__(self, workspace: Workspace, facts: StudyFacts, began_ms: int) -> None:
+        self._facts = facts
+        self._client = _client(workspace)
+        self._experiment = self._find_experiment(workspace)
+        self._runs = {run.data.tags["kdsearch.trial"]: run for run in self._search("trial")}
+        self._done = {
+            int(number) for number, run in self._runs.items() if run.data.tags.get("kdsearch.mirrored") == "whole"
+        }
+        self._ids: dict[int, str] = {int(number): run.info.run_id for number, run in self._runs.items()}
+        self._logged: dict[int, set[tuple[str, int]]] = defaultdict(set)
+        self._starts: dict[int, int] = {}
+        parents = list(self._search("search"))
+        self._parent = parents[0].info.run_id if parents else self._create_parent(began_ms)
+
+    def search(self, status: str) -> None:
+        self._client.update_run(self._parent, status=status)
+        if status != "RUNNING":
+            self._client.set_terminated(self._parent, status=status)
+
+    def page(self, name: str, content: str) -> None:
+        self._client.log_text(self._parent, content, name)
+
+    def begin(self, record: TrialRecord) -> None:
+        """Show a trial as running."""
+        run = self._run(record)
+        self._client.update_run(run, status="RUNNING")
+
+    def curve(self, number: int, lines: list[Epoch]) -> None:
+        """Log lines of a running trial's curve; those of a trial that has no run yet come with its record."""
+        if number in self._ids and number not in self._done:
+            self._log_lines(number, lines)
+
+    def trial(self, record: TrialRecord) -> None:
+        """Bring a trial's run up to its record: all of its curve, its figures, its status."""
+        if record.number in self._done or record.state == "screened":
+            return
+        run = self._run(record)
+        self._log_lines(record.number, record.curve)
+        self._client.set_terminated(run, status=_STATUS[record.state], end_time=record.ended_ms)
+        if record.state == "running":
+            return
+        figures = {**record.known, **record.measured, "seconds": record.seconds or 0.0}
+        if "parameters" in figures:
+            figures["share_of_teacher"] = figures["parameters"] / self._facts.teacher["parameters"]
+        self._log_metrics(run, [(name, value, record.ended_ms or 0, 0) for name, value in figures.items()])
+        if record.reason:
+            self._client.set_tag(run, "kdsearch.reason", record.reason[:5000])
+        self._client.set_tag(run, "kdsearch.mirrored", "whole")
+        self._done.add(record.number)
+
+    def _run(self, record: TrialRecord) -> str:
+        self._starts[record.number] = int(record.described.get("start_epochs", 0))
+        if record.number in self._ids:
+            return self._ids[record.number]
+        from mlflow.entities import Param
+
+        tags = {
+            **self._tags("trial"),
+            "mlflow.parentRunId": self._parent,
+            "kdsearch.trial": str(record.number),
+            "kdsearch.fingerprint": record.fingerprint,
+        }
+        described = record.described
+        name = f"trial {record.number:03d} {described.get('family', '')} {described.get('start', '')}".strip()
+        run = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)
+        run_id: str = run.info.run_id
+        self._ids[record.number] = run_id
+        seeds = {f"seed_{stage}": seed for stage, seed in record.seeds.items()}
+        params = [Param(key, str(value)) for key, value in {**described, **seeds}.items()]
+        self._client.log_batch(run_id, params=params)
+        self._client.log_text(run_id, json.dumps(record.recipe, indent=2), "recipe.json")
+        return run_id
+
+    def _log_lines(self, number: int, lines: list[Epoch]) -> None:
+        fresh = [line for line in lines if (line["stage"], line["epoch"]) not in self._logged[number]]
+        metrics = []
+        for line in fresh:
+            step = line["epoch"] + (self._starts[number] if line["stage"] == "distil" else 0)
+            for name, value in line.items():
+                if name not in ("stage", "epoch", "at_ms"):
+                    metrics.append((f"{line['stage']}/{name}", value, line["at_ms"], step))
+        self._log_metrics(self._ids[number], metrics)
+        self._logged[number] |= {(line["stage"], line["epoch"]) for line in fresh}
+
+    def _log_metrics(self, run: str, values: list[tuple[str, float, int, int]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, float(value), at_ms, step) for name, value, at_ms, step in values]
+        for begin in range(0, len(metrics), _BATCH):
+            self._client.log_batch(run, metrics=metrics[begin : begin + _BATCH])
+
+    def _find_experiment(self, workspace: Workspace) -> str:
+        name = self._facts.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            own = "MLFLOW_TRACKING_URI" not in os.environ
+            location = (workspace.artifacts / name).as_uri() if own else None
+            return str(self._client.create_experiment(name, artifact_location=location))
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _create_parent(self, began_ms: int) -> str:
+        facts = self._facts
+        name = f"search {facts.name}"
+        run = self._client.create_run(
+            self._experiment, start_time=began_ms - 1, tags=self._tags("search"), run_name=name
+        )
+        from mlflow.entities import Param
+
+        shown: dict[str, Any] = {
+            "data": facts.data["name"],
+            "data_fingerprint": facts.data["fingerprint"],
+            "train_examples": facts.data["train"],
+            "teacher_parameters": facts.teacher["parameters"],
+            "teacher_accuracy": facts.teacher["accuracy"],
+            "objectives": ", ".join(facts.objectives),
+            "seed": facts.seed,
+        }
+        run_id: str = run.info.run_id
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in shown.items()])
+        self._client.set_tag(run_id, "mlflow.note.content", facts.card)
+        return run_id
+
+    def _tags(self, role: str) -> dict[str, str]:
+        return {"kdsearch.role": role, "kdsearch.study": self._facts.name, "kdsearch.study_id": self._facts.id}
+
+    def _search(self, role: str) -> "Iterator[Run]":
+        wanted = f"tags.`kdsearch.study_id` = '{self._facts.id}' and tags.`kdsearch.role` = '{role}'"
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment], wanted, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _client(workspace: Workspace) -> "MlflowClient":
+    # a server that does not answer is given up on in seconds, not in MLflow's default of many minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # after the import, which sets them up
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri)

@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", metavar="DIR", required=True, help="the folder to write")
     chosen = export.add_mutually_exclusive_group()
     chosen.add_argument("--trial", type=_not_negative, metavar="N", help="this trial")
-    chosen.add_argument("--pick", choices=("knee", "accurate", "smallest"), default="knee", help="default: knee")
+    chosen.add_argument("--pick", choices=("knee", "accurate", "smallest"), help="default: knee")
     export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
     export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
     export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
@@ -301,7 +301,7 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.name,
         arguments.to,
         trial=arguments.trial,
-        pick=arguments.pick,
+        pick=arguments.pick or "knee",
         max_parameters=arguments.max_parameters,
         max_drop=arguments.max_drop,
         study=arguments.study,
@@ -309,7 +309,7 @@ def _export(arguments: argparse.Namespace) -> int:
     )
     card, figures = exported.card, exported.card["metrics"]
     console = _console()
-    how = f"trial {card['trial']}" + ("" if arguments.trial is not None else f", picked as {arguments.pick}")
+    how = f"trial {card['trial']}" + ("" if arguments.trial is not None else f", picked as {arguments.pick or 'knee'}")
     _say(console, f"exported {how} of {card['study']} to {exported.folder}")
     for who, parameters, of in (
         ("student", figures["parameters"], figures),

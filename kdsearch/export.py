@@ -83,8 +83,8 @@ def _compare(record: TrialRecord, found: Mapping[str, int], data: Data) -> None:
     if found["parameters"] != record.known["parameters"] or found["validation_correct"] != searched:
         raise Mistake(
             f"the exported student of trial {record.number} is not what was searched: "
-            f"{found['parameters']:,} parameters (searched {record.known['parameters']:,.0f}), {found['validation_correct']} of {len(data.validation)} "
-            f"validation examples right (searched {searched}); nothing was exported"
+            f"{found['parameters']:,} parameters (searched {record.known['parameters']:,.0f}), "
+            f"{found['validation_correct']} of {len(data.validation)} validation examples right (searched {searched}); nothing was exported"
         )
 
 

@@ -43,12 +43,14 @@ def hypervolume(points_N2: Points, reference_2: Points) -> float:
 def knee(points_N2: Points) -> int:
     """Index of the front's knee: farthest below the line joining its two ends, each objective scaled to [0, 1].
 
-    With fewer than three points on the front there is no bend: the best in the first objective is returned.
+    Where the front has no bend (fewer than three points, or none below that line) the best in the first objective is
+    returned.
     """
     members = front(points_N2)
     chosen = points_N2[members]
     low, high = chosen.min(axis=0), chosen.max(axis=0)
     if len(members) < 3 or (low == high).any():
         return int(members[np.argmin(chosen[:, 0])])
-    scaled = (chosen - low) / (high - low)
-    return int(members[np.argmin(scaled.sum(axis=1))])
+    # the line joins (0, 1) and (1, 0), so the ends sum to 1 and what lies below it to less
+    sums = ((chosen - low) / (high - low)).sum(axis=1)
+    return int(members[np.argmin(sums if (sums < 1 - 1e-12).any() else chosen[:, 0])])

@@ -13,6 +13,17 @@ from kdsearch.training import Optim
 
 _PLAIN = (str, int, float, bool, type(None))
 
+HOW = frozenset(
+    ("start", "start_epochs", "teacher_layer", "student_layer", "regressor", "temperature", "alpha", "soft_weight")
+    + ("hard_weight", "epochs", "optim", *(spec.name for spec in dataclasses.fields(Optim)))
+)
+"""What `Recipe.describe` calls the parts of a recipe besides the student's own."""
+
+_FIGURES = frozenset(
+    ("trial", "state", "accuracy", "macro_f1", "parameters", "macs", "size_kb", "latency_ms", "share", "on_front")
+    + ("hypervolume", "seconds", "reason", "began_ms", "ended_ms", "family")
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -68,10 +79,17 @@ class Recipe:
         return _short_digest({name: parts[name] for name in ("student", "start", "optim")})
 
     def describe(self) -> dict[str, str | int | float | bool]:
-        """The recipe flat, for tables, hover texts and MLflow: both readings of alpha stand beside it."""
+        """The recipe flat, for tables, hover texts and MLflow: both readings of alpha stand beside it.
+
+        A student's field whose name means something else in those tables is called student_NAME.
+        """
         parts = self.to_json()
         flat: dict[str, str | int | float | bool] = {"family": parts["student"]["kind"]}
-        flat |= {name: _flat(value) for name, value in parts["student"].items() if name != "kind"}
+        flat |= {
+            f"student_{name}" if name in HOW | _FIGURES else name: _flat(value)
+            for name, value in parts["student"].items()
+            if name != "kind"
+        }
         flat |= {"start": self.start.name if self.start is not None else "none", "start_epochs": self.start_epochs}
         if isinstance(self.start, Hints):
             flat |= {f: getattr(self.start, f) for f in ("teacher_layer", "student_layer", "regressor")}
@@ -90,7 +108,7 @@ def as_json(value: object) -> dict[str, Any]:
     """A frozen dataclass of plain values as JSON-able values with its class's name; a `Mistake` for any other field."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise Mistake(f"{type(value).__name__} must be a frozen dataclass")
-    result: dict[str, Any] = {"kind": type(value).__qualname__}
+    result: dict[str, Any] = {"kind": type(value).__name__}
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
         parts = held if isinstance(held, tuple) else (held,)

@@ -60,7 +60,7 @@ def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inpu
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Mistake(f"{Path(folder) / CARD} lacks what describes the student ({error!r}); export it again") from None
     chosen = family if family is not None else FAMILIES.get(kind)
-    if chosen is None or chosen.__qualname__ != kind:
+    if chosen is None or chosen.__name__ != kind:
         given = f"family={family.__name__} was given" if family is not None else "kdsearch has none of that name"
         raise Mistake(f"the student in {folder} is a {kind}, {given}; pass the class: load(DIR, family={kind})")
     expected = {spec.name for spec in dataclasses.fields(chosen)} if dataclasses.is_dataclass(chosen) else set()

@@ -15,6 +15,8 @@ from kdsearch.students.base import on_meta
 from kdsearch.study import Study
 
 _DRAWS = 64
+_MOST_DRAWS = 512
+"""Where none of the first draws can work: a tight limit may leave one recipe in a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Screen:
 
 
 def check_space(study: Study, screen: Screen) -> None:
-    """Run the space on `_DRAWS` random draws before anything is trained, so that mistakes in it are found at once.
+    """Run the space on random draws before anything is trained, so that mistakes in it are found at once.
 
     Raises `Mistake` for the first mistake, for a parameter name with two distributions, and where not one of the
     recipes can work, each reason once.
@@ -82,7 +84,9 @@ def check_space(study: Study, screen: Screen) -> None:
     known: dict[str, object] = {}
     reasons: dict[str, None] = {}
     possible = 0
-    for number in range(_DRAWS):
+    for number in range(_MOST_DRAWS):
+        if number >= _DRAWS and possible:
+            break
         recipe, trial = run_space(study.space, draw(number))
         merge_distributions(known, trial.distributions)  # type: ignore[arg-type]
         candidate = screen(recipe)
@@ -94,4 +98,4 @@ def check_space(study: Study, screen: Screen) -> None:
         listed = list(reasons)
         shown = "\n".join(f"  - {reason}" for reason in listed[:8])
         more = f"\n  - and {len(listed) - 8} more of the kind" if len(listed) > 8 else ""
-        raise Mistake(f"none of {_DRAWS} recipes drawn from the space can work:\n{shown}{more}")
+        raise Mistake(f"none of {_MOST_DRAWS} recipes drawn from the space can work:\n{shown}{more}")

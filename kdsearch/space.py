@@ -114,7 +114,7 @@ def draw(seed: int) -> Choose:
         if isinstance(distribution, IntDistribution):
             if distribution.log:
                 return round(distribution.low * (distribution.high / distribution.low) ** random.random())
-            return random.randrange(distribution.low, distribution.high + 1, distribution.step)
+            return random.randrange(int(distribution.low), int(distribution.high) + 1, int(distribution.step))
         assert isinstance(distribution, FloatDistribution)
         if distribution.step is not None:
             steps = round((distribution.high - distribution.low) / distribution.step)

@@ -169,7 +169,7 @@ class Pretrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Distil:
-    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): (1 - alpha) * cross-entropy + alpha * T^2 * KL(teacher || student).
+    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): (1 - alpha) * cross-entropy + alpha * T^2 * KL(teacher||student).
 
     `temperature` > 0; `alpha` in [0, 1] is the weight of the soft term.
     """

@@ -1,0 +1,5 @@
+"""Reports: a study's frame as figures and pages that open offline. The only home of Plotly."""
+
+from kdsearch.report.page import pareto_page, write_report
+
+__all__ = ["pareto_page", "write_report"]

@@ -1,0 +1,118 @@
+"""Pages: one HTML file each, plotly.js and all, which opens offline and asks nothing of any network.
+
+What a page shows comes from a database and from users' files: Jinja2 escapes all of it, the charts' JSON has its angle
+brackets escaped by Plotly, and a content security policy lets nothing run but the scripts whose hashes it names.
+"""
+
+import base64
+import hashlib
+import shlex
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+import kdsearch
+from kdsearch.files import writable, write_text
+from kdsearch.report import figures, tables
+from kdsearch.store import StudyFacts
+
+
+def write_report(table: pd.DataFrame, facts: StudyFacts, folder: Path) -> Path:
+    """Write the study's report as `folder/index.html` and give its path. Raises `Mistake` where it cannot write."""
+    path = folder / "index.html"
+    with writable(path):
+        write_text(path, report_page(table, facts))
+    return path
+
+
+def report_page(table: pd.DataFrame, facts: StudyFacts) -> str:
+    """Everything the report says, as one HTML document."""
+    charts = _pareto_chart(table, facts)
+    growth = figures.hypervolume_numbers(table, facts)
+    if len(growth.steps) > 1:
+        charts["growth"] = figures.hypervolume_figure(growth)
+    listed, left_out = tables.reasons(table)
+    return _render(
+        "report.html.j2",
+        table,
+        facts,
+        charts,
+        volume=tables.volume_words(table, facts),
+        reasons=listed,
+        reasons_left_out=left_out,
+        name=shlex.quote(facts.name),
+        study_file=Path(facts.file).name if facts.file else None,
+        ended=_last_end(table),
+        downloads=True,
+    )
+
+
+def pareto_page(table: pd.DataFrame, facts: StudyFacts) -> str:
+    """The Pareto chart and the front's table alone, for a frame that allows scripts and nothing else."""
+    return _render("pareto.html.j2", table, facts, _pareto_chart(table, facts), downloads=False)
+
+
+def _pareto_chart(table: pd.DataFrame, facts: StudyFacts) -> dict[str, go.Figure]:
+    numbers = figures.pareto_numbers(table, facts)
+    return {} if numbers.points.empty else {"pareto": figures.pareto_figure(numbers)}
+
+
+def _render(
+    template: str, table: pd.DataFrame, facts: StudyFacts, charts: dict[str, go.Figure], **further: object
+) -> str:
+    scripts = [_own("errors.js"), get_plotlyjs(), _own("charts.js")] if charts else []
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            facts=facts,
+            counts=tables.counts(table),
+            columns=tables.front_columns(table, facts),
+            summary=tables.summary(table, facts),
+            caution=tables.caution(table, facts),
+            rule=tables.rule_words(facts),
+            charts={name: Markup(figure.to_json()) for name, figure in charts.items()},  # noqa: S704 - Plotly escapes < and >
+            style=Markup(_own("style.css")),  # noqa: S704 - our own file
+            scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files and plotly.js
+            policy=_policy(scripts),
+            made=f"kdsearch {kdsearch.__version__} and Plotly {plotly.__version__}",
+            **further,
+        )
+    )
+    return text.encode("utf-8", "replace").decode()  # a database may hold text that UTF-8 cannot
+
+
+def _policy(scripts: list[str]) -> str:
+    """Nothing is loaded and nothing but `scripts` runs. Plotly styles charts inline and draws its PNGs from blobs."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "form-action 'none'; base-uri 'none'"
+    )
+
+
+def _last_end(table: pd.DataFrame) -> str | None:
+    ended = table["ended_ms"].dropna()
+    if ended.empty:
+        return None
+    return datetime.fromtimestamp(float(ended.max()) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _own(name: str) -> str:
+    return (files("kdsearch.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    loader: Any = PackageLoader("kdsearch.report")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

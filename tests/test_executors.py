@@ -1,0 +1,218 @@
+"""One contract for all executors, and what only processes can suffer."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kdsearch import api
+from kdsearch.executors import Inline, Local, LostError
+from kdsearch.prepare import prepare
+from kdsearch.space import replay
+from kdsearch.study import Source
+from kdsearch.trial import Failed, Progress, Seeds, Segment, advance
+from kdsearch.workspace import Workspace
+from tests.studies_for_tests import with_moods, write_study
+
+PARAMS = {"width": 6, "start": "pretrain", "temperature": 4.0, "alpha": 0.9}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("executors")
+    path = write_study(folder, with_moods("good", "slow", "fails", "dies"))
+    return prepare(Source(path=path), Workspace.chosen(folder / "runs"))
+
+
+@pytest.fixture(params=["inline", "local"])
+def executor(request, prepared):
+    made = Inline(prepared.data, prepared.signals) if request.param == "inline" else Local(prepared.job, 2)
+    yield made
+    made.shutdown()
+
+
+def segment(prepared, mood="good", upto=3, state=None, trial=7):
+    recipe = replay(prepared.study.space, {**PARAMS, "mood": mood})
+    return Segment(
+        trial=trial,
+        recipe=recipe,
+        seeds=Seeds.of(0, recipe, trial),
+        state=state,
+        upto=upto,
+        objectives=("accuracy", "parameters"),
+    )
+
+
+def bits(progress):
+    return {name: tensor.numpy().tobytes() for name, tensor in progress.state.train.module.items()}
+
+
+def test_a_segment_gives_the_bits_that_advance_gives(executor, prepared):
+    expected = advance(segment(prepared), prepared.data, prepared.signals)
+    result = executor.submit(segment(prepared)).result(timeout=60)
+    assert isinstance(result, Progress)
+    assert result.trial == 7
+    assert bits(result) == bits(expected)
+    assert result.measured == expected.measured
+
+
+def test_a_segment_goes_on_from_the_state_of_another(executor, prepared):
+    whole = advance(segment(prepared), prepared.data, prepared.signals)
+    first = executor.submit(segment(prepared, upto=1)).result(timeout=60)
+    assert first.measured is None
+    second = executor.submit(segment(prepared, state=first.state)).result(timeout=60)
+    assert bits(second) == bits(whole)
+
+
+def test_epochs_are_reported_as_they_happen(executor, prepared):
+    executor.submit(segment(prepared)).result(timeout=60)
+    events = executor.events()
+    assert [(event.trial, event.line["stage"], event.line["epoch"]) for event in events] == [
+        (7, "pretrain", 1),
+        (7, "distil", 1),
+        (7, "distil", 2),
+    ]
+    assert executor.events() == []
+
+
+def test_what_a_student_raises_comes_back_as_a_failure_and_the_executor_lives(executor, prepared):
+    failed = executor.submit(segment(prepared, "fails")).result(timeout=60)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "RuntimeError: no more patience"
+    assert "in forward" in failed.trace
+    assert isinstance(executor.submit(segment(prepared)).result(timeout=60), Progress)
+
+
+def test_a_stop_ends_a_segment_after_the_epoch_it_is_in(executor, prepared):
+    executor.stop()
+    stopped = executor.submit(segment(prepared)).result(timeout=60)
+    assert stopped.state.epoch == 1
+    whole = advance(segment(prepared), prepared.data, prepared.signals)
+    assert bits(advance(segment(prepared, state=stopped.state), prepared.data, prepared.signals)) == bits(whole)
+
+
+def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(prepared):
+    local = Local(prepared.job, 2)
+    try:
+        dying, living = local.submit(segment(prepared, "dies")), local.submit(segment(prepared, "slow"))
+        with pytest.raises(LostError, match="exit code 3"):
+            dying.result(timeout=60)
+        assert isinstance(living.result(timeout=60), Progress)
+        assert isinstance(local.submit(segment(prepared)).result(timeout=60), Progress)
+    finally:
+        local.shutdown()
+
+
+def test_a_trial_whose_worker_always_dies_is_failed_after_three_tries(tmp_path):
+    path = write_study(
+        tmp_path, with_moods("good", "dies"), ("trials=4", 'trials=3, first=[{"mood": "dies"}, {"mood": "good"}]')
+    )
+    results = api.run(path, workspace=tmp_path / "runs", workers=2, track=False, trials=2)
+    reasons = {record.params["mood"]: (record.state, record.reason) for record in results.records}
+    assert reasons["good"] == ("complete", None)
+    assert reasons["dies"][0] == "failed"
+    assert "exit code 3" in reasons["dies"][1]
+    assert "3 times" in reasons["dies"][1]
+
+
+def test_workers_whose_data_differ_from_the_drivers_refuse_to_work(tmp_path):
+    draw = "whole.train.inputs[0] = torch.randint(0, 16, (1, 8, 8)); whole = digits()"
+    path = write_study(
+        tmp_path,
+        ("    whole = digits()\n", f"    whole = digits()\n    {draw.split(';')[0]}\n"),
+        ("trials=4", "trials=1"),
+    )
+    with pytest.raises(api.Mistake, match="other arrays in a worker"):
+        api.run(path, workspace=tmp_path / "runs", workers=1, track=False)
+
+
+RUN = """
+import sys
+from kdsearch import api
+if __name__ == "__main__":
+    results = api.run(sys.argv[1], workspace=sys.argv[2], workers=2, track=False, listeners=[
+        lambda happening: print(type(happening).__name__, flush=True)])
+    print("ended", results.ended.interrupted, flush=True)
+"""
+
+
+@pytest.fixture
+def slow_run(tmp_path):
+    """A driver in a process group of its own, with trials of many slow epochs."""
+    path = write_study(
+        tmp_path, with_moods("slow"), ("epochs=3", "epochs=60"), ("segment_epochs=2", "segment_epochs=5")
+    )
+    (tmp_path / "drive.py").write_text(RUN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "drive.py"), str(path), str(tmp_path / "runs")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    for line in driver.stdout:
+        if line.startswith("TrialEpoch"):
+            break
+    yield driver, path, tmp_path / "runs"
+    if driver.poll() is None:
+        driver.kill()
+    driver.stdout.close()
+
+
+def group_members(group):
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                members.append(int(entry.name))
+    return members
+
+
+def wait_until(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.1)
+    return condition()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc to find processes")
+def test_no_worker_outlives_a_killed_driver(slow_run):
+    driver, _, _ = slow_run
+    assert len(group_members(driver.pid)) >= 3
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert wait_until(lambda: group_members(driver.pid) == []), group_members(driver.pid)
+
+
+def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(slow_run):
+    driver, path, workspace = slow_run
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    said = driver.stdout.read()
+    assert driver.wait(timeout=60) == 0, said
+    assert "ended True" in said
+    assert "Traceback" not in said
+    left = api.open_study("small", workspace=workspace)
+    assert {record.state for record in left.records} == {"running"}
+    assert api.status("small", workspace=workspace)["trials"]["paused"] == len(left.records)
+    kept = list((workspace / "small" / "checkpoints").glob("*.safetensors"))
+    assert len(kept) == len(left.records)
+    adopted = []
+    api.run(
+        path,
+        workspace=workspace,
+        track=False,
+        engine="inline",
+        minutes=0.01,
+        listeners=[lambda h: adopted.append(h.record.number) if getattr(h, "adopted", False) else None],
+    )
+    assert adopted == [record.number for record in left.records]

@@ -1,0 +1,168 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kdsearch
+from kdsearch import api
+from kdsearch.files import load_tensors, save_tensors
+from kdsearch.mistakes import Mistake
+from kdsearch.study import Source
+from tests.studies_for_tests import write_study
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.suggest_int("width", 2, 40), depth=1)')
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished study of one of kdsearch's own families."""
+    folder = tmp_path_factory.mktemp("export")
+    results = api.run(write_study(folder, OURS), workspace=folder / "runs", engine="inline", track=False)
+    return folder, results
+
+
+@pytest.fixture(scope="module")
+def exported(made):
+    folder, _ = made
+    return api.export("small", folder / "out", pick="accurate", workspace=folder / "runs")
+
+
+def test_an_export_is_the_trials_own_student_to_the_last_example(made, exported):
+    folder, results = made
+    record = results.records[exported.card["trial"]]
+    assert record.measured["accuracy"] == results.front["accuracy"].max()
+    data = Source(path=folder / "small.py").load().data()
+    module = kdsearch.load(exported.folder, raw_inputs=True)
+    right = int((module(data.validation.inputs).argmax(1) == data.validation.labels).sum())
+    assert right == round(record.measured["accuracy"] * 150)
+    right_of_test = int((module(data.test.inputs).argmax(1) == data.test.labels).sum())
+    assert exported.card["metrics"]["test_accuracy"] == right_of_test / 150
+    normalized = kdsearch.load(exported.folder)
+    torch.testing.assert_close(normalized(data.normalize(data.test.inputs)), module(data.test.inputs))
+    assert not module.training
+
+
+def test_the_card_says_all_that_was_asked_of_it(made, exported):
+    folder, results = made
+    card = json.loads((exported.folder / "student.json").read_text())
+    record = results.records[card["trial"]]
+    assert card["recipe"] == record.recipe
+    assert card["student"] == record.recipe["student"]
+    assert card["seeds"] == {"study": 0, **record.seeds}
+    assert card["metrics"]["parameters"] == record.known["parameters"]
+    assert card["teacher"]["test_accuracy"] is not None
+    assert set(card["versions"]) == {"kdsearch", "torch", "python"}
+    assert {path.name for path in exported.folder.iterdir()} == {"student.json", "student.safetensors"}
+    assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"
+
+
+def test_loading_needs_torch_and_safetensors_alone(exported):
+    code = (
+        f"import sys, kdsearch; kdsearch.load({str(exported.folder)!r}); "
+        "print([n for n in ('optuna', 'mlflow', 'pandas', 'plotly', 'sklearn', 'rich', 'sqlalchemy') if n in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_family_of_the_users_own_is_passed_in(tmp_path):
+    path = write_study(tmp_path)
+    api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, trials=1)
+    api.export("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
+        kdsearch.load(tmp_path / "out")
+    family = _family_of(path)
+    assert kdsearch.load(tmp_path / "out", family=family) is not None
+    with pytest.raises(Mistake, match="family=MLP was given"):
+        kdsearch.load(tmp_path / "out", family=kdsearch.MLP)
+
+
+def _family_of(path):
+    from kdsearch.space import draw, run_space
+
+    recipe, _ = run_space(Source(path=path).load().space, draw(0))
+    return type(recipe.student)
+
+
+def test_an_earlier_export_is_replaced_and_nothing_else(made, tmp_path):
+    folder, _ = made
+    first = api.export("small", tmp_path / "out", trial=0, workspace=folder / "runs")
+    second = api.export("small", tmp_path / "out", trial=1, workspace=folder / "runs")
+    assert (first.card["trial"], second.card["trial"]) == (0, 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(Mistake, match="not empty"):
+        api.export("small", tmp_path / "mine", trial=0, workspace=folder / "runs")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Mistake, match="is a file"):
+        api.export("small", tmp_path / "file", trial=0, workspace=folder / "runs")
+    with pytest.raises(Mistake, match="cannot write"):
+        api.export("small", tmp_path / "file" / "out", trial=0, workspace=folder / "runs")
+
+
+def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
+    import shutil
+
+    folder, _ = made
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    kept = tmp_path / "runs" / "small" / "students" / "trial-00000.safetensors"
+    tensors, notes = load_tensors(kept)
+    save_tensors(kept, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}, notes)
+    with pytest.raises(Mistake, match="is not what was searched"):
+        api.export("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    kept.write_bytes(kept.read_bytes()[:-10])
+    with pytest.raises(Mistake, match="damaged"):
+        api.export("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_limits_that_no_trial_meets_name_the_nearest(made):
+    folder, results = made
+    smallest = int(results.frame["parameters"].min())
+    with pytest.raises(Mistake, match=f"the nearest is trial .* with {smallest:,} parameters"):
+        api.export("small", folder / "none", max_parameters=10, workspace=folder / "runs")
+    with pytest.raises(Mistake, match="no trial 99; it has 0 to 3"):
+        api.export("small", folder / "none", trial=99, workspace=folder / "runs")
+
+
+def test_a_study_that_changed_or_moved_is_not_exported_by_guess(made, tmp_path):
+    folder, _ = made
+    changed = write_study(tmp_path, OURS, ("epochs=3,", "epochs=4,"))
+    with pytest.raises(Mistake, match="no longer gives trial 0's recipe"):
+        api.export("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=changed)
+    other = write_study(tmp_path, OURS, ("whole.train.head(200)", "whole.train.head(180)"), name="other.py")
+    with pytest.raises(Mistake, match="has changed in the data"):
+        api.export("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=other)
+    with pytest.raises(Mistake, match="say where it is now with --study"):
+        api.export("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=tmp_path / "gone.py")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda card: card["student"].update(kind="os.system"), "kdsearch has none of that name"),
+        (lambda card: card["student"].update(kind="Student"), "kdsearch has none of that name"),
+        (lambda card: card["student"].update(colour="red"), "has the fields"),
+        (lambda card: card["student"].update(width=3000), "cannot be used"),
+        (lambda card: card.pop("input"), "lacks what describes"),
+        (lambda card: card.update(format=99), "not written by this version"),
+    ],
+)
+def test_a_crafted_card_is_refused_and_imports_nothing(exported, tmp_path, change, rule):
+    import shutil
+
+    shutil.copytree(exported.folder, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "student.json").read_text())
+    change(card)
+    (tmp_path / "out" / "student.json").write_text(json.dumps(card))
+    with pytest.raises(Mistake, match=rule):
+        kdsearch.load(tmp_path / "out")
+    with pytest.raises(Mistake, match="holds no exported student"):
+        kdsearch.load(tmp_path)

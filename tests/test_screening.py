@@ -1,0 +1,151 @@
+"""What is known of a recipe before any training."""
+
+import dataclasses
+
+import pytest
+
+from kdsearch import metrics
+from kdsearch.mistakes import Mistake, UserCodeError
+from kdsearch.recipe import Recipe
+from kdsearch.screening import Screen, check_space
+from kdsearch.stages import Hints
+from kdsearch.students import MLP, ConvNet, on_meta
+from kdsearch.study import Study
+
+SHAPE, CLASSES = (1, 8, 8), 3
+STUDENT = ConvNet(width=2, depth=2)  # 117 parameters, counted in test_students.py
+
+
+def make_space(trial) -> Recipe:
+    return Recipe(student=ConvNet(width=trial.suggest_int("width", 2, 8), depth=trial.suggest_int("depth", 1, 4)))
+
+
+def made(space=make_space, **changes) -> Study:
+    return Study(name="made", data=lambda: None, teacher=lambda data: None, space=space, **changes)
+
+
+@pytest.fixture
+def screen(frozen):
+    return lambda **changes: Screen(made(**changes), SHAPE, CLASSES, frozen.members)
+
+
+def hinted(**changes) -> Recipe:
+    whole = {"epochs": 2, "teacher_layer": "block3", "student_layer": "block1"} | changes
+    return Recipe(student=ConvNet(width=3, depth=3), start=Hints(**whole))
+
+
+def test_a_recipe_that_can_work_is_counted(screen):
+    candidate = screen()(Recipe(student=STUDENT))
+    assert candidate.parameters == 117
+    assert candidate.reason is None
+    assert candidate.excess <= 0
+
+
+def test_the_limit_on_parameters_is_inclusive_and_its_excess_is_told(screen):
+    recipe = Recipe(student=STUDENT)
+    assert screen(max_parameters=117)(recipe).reason is None
+    candidate = screen(max_parameters=100)(recipe)
+    assert candidate.excess == 17
+    assert candidate.reason == "117 parameters are above the study's limit of 100 (max_parameters)"
+
+
+def test_hint_layers_are_named(screen):
+    candidate = screen()(hinted(teacher_layer=0.75, student_layer=0.5))
+    assert candidate.recipe.start.teacher_layer == "block2"  # of three: 2.25 is nearest to the second
+    assert candidate.recipe.start.student_layer == "block2"
+    same = screen()(hinted(teacher_layer="block2", student_layer="block2"))
+    assert candidate.recipe.fingerprint() == same.recipe.fingerprint()
+
+
+def test_hints_from_a_larger_map_are_screened_with_the_reason(screen):
+    candidate = screen()(hinted(teacher_layer="block1", student_layer="block3"))
+    assert "cannot enlarge a map: teacher 'block1' is 8x8, student 'block3' 2x2" in candidate.reason
+    assert screen()(hinted(teacher_layer="block1", student_layer="block3", regressor="pooled")).reason is None
+
+
+def test_a_regressor_beyond_the_limit_is_screened(screen):
+    macs = 8 * 3 * 7 * 7 * 2 * 2
+    assert screen(max_regressor_macs=macs)(hinted()).reason is None
+    assert "max_regressor_macs" in screen(max_regressor_macs=macs - 1)(hinted()).reason
+
+
+def test_every_reason_is_told(screen):
+    reason = screen(max_parameters=1)(hinted(teacher_layer="block1", student_layer="block3")).reason
+    assert "max_parameters" in reason
+    assert "cannot enlarge" in reason
+
+
+@pytest.mark.parametrize("member", [1, -1])
+def test_a_member_that_the_ensemble_lacks_is_a_mistake(screen, member):
+    with pytest.raises(Mistake, match=rf"ensemble member {member}, but the teacher has 1 \(counted from 0\)"):
+        screen()(hinted(member=member))
+
+
+def test_a_layer_that_does_not_exist_is_a_mistake(screen):
+    with pytest.raises(Mistake, match="the student has no layer 'block9'; its hint layers are: block1, block2, block3"):
+        screen()(hinted(student_layer="block9"))
+
+
+def test_a_family_that_does_not_take_the_data_is_a_mistake(frozen):
+    flat = Screen(made(), (20,), CLASSES, frozen.members)
+    with pytest.raises(Mistake, match="ConvNet needs images"):
+        flat(Recipe(student=STUDENT))
+    assert flat(Recipe(student=MLP(width=2, depth=1))).parameters == 20 * 2 + 2 + 2 * 3 + 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    def build(self, in_shape, classes):
+        raise IndexError("no such layer")
+
+
+def test_an_error_in_the_users_build_says_where(screen):
+    with pytest.raises(
+        UserCodeError, match=r"Broken.build\(\) raised IndexError: no such layer \(test_screening.py, line"
+    ):
+        screen()(Recipe(student=Broken()))
+
+
+def test_what_needs_no_training_is_known(screen):
+    known = screen().known(Recipe(student=STUDENT))
+    real = STUDENT.build(SHAPE, CLASSES)
+    assert known == {
+        "parameters": 117,
+        "macs": metrics.macs(real, SHAPE),
+        "size_kb": pytest.approx(metrics.size_kb(real)),
+    }
+    assert known["macs"] == 18 * 64 + 72 * 16 + 12  # block1 at 8x8, block2 at 4x4, classifier
+
+
+def test_a_space_is_checked_before_anything_is_trained(screen, frozen):
+    check_space(made(), screen())
+
+    def two_ranges(trial):
+        width = trial.suggest_int("width", 2, 8)
+        return Recipe(student=ConvNet(width=width, depth=trial.suggest_int("depth", 1, 4 if width < 5 else 5)))
+
+    with pytest.raises(Mistake, match="'depth' is used with two distributions"):
+        check_space(made(two_ranges), screen())
+
+    def rarely_wrong(trial):
+        return hinted(
+            teacher_layer=trial.suggest_categorical("layer", ["block1", "block2", "blok3"]), regressor="pooled"
+        )
+
+    with pytest.raises(Mistake, match="the teacher has no layer 'blok3'"):
+        check_space(made(rarely_wrong), screen())
+
+
+def test_a_space_some_of_whose_recipes_can_work_is_fine(screen):
+    smallest = metrics.parameters(on_meta(ConvNet(width=2, depth=1), SHAPE, CLASSES))
+    check_space(made(max_parameters=smallest), screen(max_parameters=smallest))
+
+
+def test_a_space_none_of_whose_recipes_can_work_says_why(screen):
+    with pytest.raises(Mistake, match="none of 512 recipes drawn from the space can work:") as found:
+        check_space(made(max_parameters=1), screen(max_parameters=1))
+    lines = str(found.value).split("\n")[1:]
+    assert len(lines) == 9  # each reason once, eight of them, and how many more
+    assert len(set(lines)) == 9
+    assert all("max_parameters" in line for line in lines[:8])
+    assert "more of the kind" in lines[8]

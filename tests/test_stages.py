@@ -1,0 +1,253 @@
+"""The stages: what each trains, what it leaves alone, and FitNets' regressor by the paper's numbers."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from kdsearch import metrics
+from kdsearch.layers import forward_to
+from kdsearch.mistakes import Mistake
+from kdsearch.stages import Distil, Hints, ImpossibleError, Pretrain
+from kdsearch.students import MLP, ConvNet, count_parameters, on_meta
+from kdsearch.training import Optim, fit
+
+
+@pytest.fixture
+def student():
+    """Features of blocks 1 to 3: (3, 8, 8), (6, 4, 4), (6, 2, 2); the teacher's: (4, 8, 8), (8, 4, 4), (8, 2, 2)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ConvNet(width=3, depth=3).build((1, 8, 8), 3)
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def train(work, epochs: int = 2) -> None:
+    optim = Optim(name="adamw", lr=1e-2, weight_decay=0.1, batch_size=20)
+    fit(work.module, work.loss, optim=optim, examples=60, epochs=epochs, upto=epochs, seed=0, stage="some")
+
+
+@pytest.mark.parametrize(
+    ("regressor", "teacher_layer", "guided"),
+    [("conv", "block2", "block1"), ("conv", "block3", "block2"), ("pooled", "block1", "block2")],
+)
+def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals, regressor, teacher_layer, guided):
+    hints = Hints(epochs=2, teacher_layer=teacher_layer, student_layer=guided, regressor=regressor)
+    before = snapshot(student)
+    train(hints.begin(student, tiny_data, signals, 0))
+    for name, tensor in student.state_dict().items():
+        above = name.split(".")[0] > guided  # block1 < block2 < block3 < classifier
+        # bit for bit, batch-norm statistics and their counters included; below, all of these move
+        assert torch.equal(tensor, before[name]) == above, name
+
+
+def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signals):
+    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    everything = torch.arange(60)
+    before = work.loss(everything)["loss"].item()
+    train(work, epochs=8)
+    assert work.loss(everything)["loss"].item() < before / 2
+
+
+def test_hints_train_a_regressor_that_is_not_in_the_student(student, tiny_data, signals):
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, tiny_data, signals, 0)
+    names, parameters = set(student.state_dict()), count_parameters(student)
+    regressor = work.module.get_submodule("regressor")
+    before = regressor.weight.clone()
+    train(work)
+    assert not torch.equal(regressor.weight, before)
+    assert regressor.weight.shape == (8, 3, 5, 5)  # 8 - 5 + 1 = 4
+    assert set(student.state_dict()) == names
+    assert count_parameters(student) == parameters
+    assert count_parameters(work.module) == parameters + count_parameters(regressor)
+    assert not work.scores_classes
+
+
+def test_the_regressor_is_seeded(student, tiny_data, signals):
+    hints = Hints(epochs=2, teacher_layer="block2", student_layer="block1")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (
+        hints.begin(student, tiny_data, signals, seed).module.get_submodule("regressor").weight for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny_data, signals, frozen):
+    student = ConvNet(width=4, depth=3).build((1, 8, 8), 3).eval()
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    work.module.eval()
+    assert count_parameters(work.module) == count_parameters(student)
+    index = torch.tensor([41, 3, 17])
+    inputs = tiny_data.normalize(tiny_data.train.inputs[index])
+    ours, theirs = forward_to(student, "block2", inputs), forward_to(frozen.members[0], "block2", inputs)
+    expected = 0.5 * (ours - theirs).square().sum() / 3
+    assert work.loss(index)["loss"].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signals):
+    student = MLP(width=5, depth=2).build((1, 8, 8), 3)
+    work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(student, tiny_data, signals, 0)
+    assert work.module.get_submodule("regressor").weight.shape == (8, 5)
+    train(work)
+
+
+def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
+    hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2", regressor="pooled")
+    student.eval()
+    work = hints.begin(student, tiny_data, signals, 0)
+    index = torch.tensor([5, 50])
+    ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
+    wanted = functional.avg_pool2d(signals.features("block1")[index].float(), 2)  # 8x8 to 4x4
+    expected = 0.5 * (work.module.get_submodule("regressor")(ours) - wanted).square().sum() / 2
+    assert work.loss(index)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_papers_expensive_regressor():
+    # 28x28 to 7x7 means k = 22; 8 to 64 channels: 22 * 22 * 8 * 64 weights, each used 7 * 7 times
+    hints = Hints(epochs=1)
+    regressor = hints.regressor_between((8, 28, 28), (64, 7, 7))
+    assert regressor.weight.shape == (64, 8, 22, 22)
+    assert regressor.weight.numel() == 247_808
+    assert hints.regressor_macs((8, 28, 28), (64, 7, 7)) == 247_808 * 49 == 12_142_592
+
+
+def test_the_pooled_regressor_of_the_same_gap_is_cheap():
+    hints = Hints(epochs=1, regressor="pooled")
+    assert hints.regressor_between((8, 28, 28), (64, 7, 7)).weight.shape == (64, 8, 1, 1)
+    assert hints.regressor_macs((8, 28, 28), (64, 7, 7)) == 8 * 64 * 49
+
+
+sides = st.integers(1, 12)
+
+
+@given(guided=st.tuples(st.integers(1, 4), sides, sides), wanted=st.tuples(st.integers(1, 4), sides, sides))
+def test_the_convolutional_regressor_gives_the_teachers_shape_or_is_impossible(guided, wanted):
+    hints = Hints(epochs=1, teacher_layer="t", student_layer="s")
+    if wanted[1] > guided[1] or wanted[2] > guided[2]:
+        with pytest.raises(ImpossibleError, match=r"cannot enlarge a map: .*regressor='pooled' can"):
+            hints.regressor_between(guided, wanted)
+        return
+    with torch.device("meta"):
+        regressor = hints.regressor_between(guided, wanted)
+        assert regressor(torch.empty(2, *guided)).shape == (2, *wanted)
+        if guided != wanted:
+            assert hints.regressor_macs(guided, wanted) == metrics.macs(regressor, guided)
+
+
+def test_a_larger_map_of_the_teacher_is_impossible_with_both_sizes_in_the_message():
+    hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2")
+    with pytest.raises(ImpossibleError, match=r"teacher 'block1' is 8x8, student 'block2' 4x4; regressor='pooled' can"):
+        hints.regressor_between((3, 4, 4), (4, 8, 8))
+
+
+@pytest.mark.parametrize("regressor", ["conv", "pooled"])
+@pytest.mark.parametrize(("guided", "wanted"), [((8,), (4, 2, 2)), ((4, 2, 2), (8,)), ((5, 8), (5, 8)), ((), ())])
+def test_features_of_different_kinds_cannot_be_joined(regressor, guided, wanted):
+    with pytest.raises(ImpossibleError, match="hints cannot join features of shape"):
+        Hints(epochs=1, regressor=regressor).regressor_between(guided, wanted)
+
+
+def test_equal_shapes_need_no_regressor():
+    hints = Hints(epochs=1)
+    assert isinstance(hints.regressor_between((4, 8, 8), (4, 8, 8)), nn.Identity)
+    assert isinstance(hints.regressor_between((7,), (7,)), nn.Identity)
+    assert hints.regressor_macs((4, 8, 8), (4, 8, 8)) == 0
+
+
+def test_a_regressor_above_the_limit_is_impossible_with_the_way_out(student, frozen):
+    hints = Hints(epochs=1, teacher_layer="block3", student_layer="block1")
+    macs = 8 * 3 * 7 * 7 * 2 * 2  # 8x8 to 2x2: k = 7
+    hints.check(student, frozen.members[0], (1, 8, 8), macs)
+    with pytest.raises(
+        ImpossibleError, match=rf"costs {macs:,} macs .* of {macs - 1:,} \(max_regressor_macs\).*pooled"
+    ):
+        hints.check(student, frozen.members[0], (1, 8, 8), macs - 1)
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"), [(0.25, "block1"), (0.5, "block2"), (0.75, "block3"), (1, "block4"), (1.0, "block4")]
+)
+def test_relative_positions_become_names_in_each_network(frozen, position, expected):
+    student = on_meta(ConvNet(width=2, depth=4), (1, 8, 8), 3)
+    hints = Hints(epochs=1, teacher_layer=0.5, student_layer=position).located(student, frozen.members[0])
+    assert (hints.teacher_layer, hints.student_layer) == ("block2", expected)
+    assert hints.epochs == 1
+
+
+@pytest.mark.parametrize("owner", ["teacher", "student"])
+def test_an_unknown_layer_names_those_that_exist(student, frozen, owner):
+    hints = Hints(epochs=1, **{f"{owner}_layer": "layer7"})
+    with pytest.raises(
+        Mistake, match=f"the {owner} has no layer 'layer7'; its hint layers are: block1, block2, block3"
+    ):
+        hints.located(student, frozen.members[0])
+
+
+def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_data):
+    before = snapshot(student)
+    work = Pretrain(epochs=2).begin(student, tiny_data, None, 0)  # no signals: the teacher has no say
+    train(work)
+    assert all(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
+    assert work.module is student
+    assert work.scores_classes
+    student.eval()
+    index = torch.tensor([2, 30])
+    logits = student(tiny_data.normalize(tiny_data.train.inputs[index]))
+    expected = functional.cross_entropy(logits, tiny_data.train.labels[index]).item()
+    assert work.loss(index)["loss"].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, signals, frozen, alpha):
+    student.eval()
+    work = Distil(temperature=3.0, alpha=alpha).begin(student, tiny_data, signals, 0)
+    index = torch.tensor([33, 1, 59, 12])
+    inputs = tiny_data.normalize(tiny_data.train.inputs[index])
+    ours, theirs = student(inputs), frozen.members[0](inputs)  # the teacher live, on the same examples
+    hard = functional.cross_entropy(ours, tiny_data.train.labels[index])
+    soft = 9 * ((theirs / 3).softmax(1) * ((theirs / 3).log_softmax(1) - (ours / 3).log_softmax(1))).sum(1).mean()
+    terms = work.loss(index)
+    assert terms["hard"].item() == pytest.approx(hard.item(), rel=1e-4)
+    assert terms["soft"].item() == pytest.approx(soft.item(), rel=1e-4)
+    assert terms["loss"].item() == pytest.approx(((1 - alpha) * hard + alpha * soft).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
+def test_a_temperature_that_is_not_above_zero_is_refused(temperature):
+    with pytest.raises(Mistake, match=f"temperature must be above 0, got {temperature}; 1 leaves the distribution"):
+        Distil(temperature=temperature)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
+def test_an_alpha_outside_zero_to_one_is_refused(alpha):
+    with pytest.raises(Mistake, match=rf"alpha must be in \[0, 1\], got {alpha}; it weighs the soft \(teacher\) term"):
+        Distil(alpha=alpha)
+
+
+@pytest.mark.parametrize("stage", [Hints, Pretrain])
+@pytest.mark.parametrize("epochs", [0, -1, 1.5, True, None])
+def test_a_start_without_whole_epochs_is_refused(stage, epochs):
+    with pytest.raises(Mistake, match=f"{stage.__name__}: epochs must be a whole number .* got {epochs}; start=None"):
+        stage(epochs=epochs)
+
+
+@pytest.mark.parametrize("layer", [0, -0.5, 1.5, math.nan, None])
+@pytest.mark.parametrize("name", ["teacher_layer", "student_layer"])
+def test_a_layer_is_a_path_or_a_position(name, layer):
+    with pytest.raises(Mistake, match=rf"{name} must be a layer's dotted path or a relative position in \(0, 1\], got"):
+        Hints(epochs=1, **{name: layer})
+
+
+def test_an_unknown_regressor_is_refused():
+    with pytest.raises(Mistake, match="regressor must be one of conv, pooled, got 'linear'"):
+        Hints(epochs=1, regressor="linear")

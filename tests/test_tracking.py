@@ -1,0 +1,128 @@
+"""The mirror against real MLflow stores."""
+
+import sqlite3
+
+import pytest
+
+from kdsearch import api
+from tests.studies_for_tests import with_moods, write_study
+
+
+@pytest.fixture
+def runs_of(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def read(uri):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("small")
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        parents = [run for run in runs if run.data.tags["kdsearch.role"] == "search"]
+        trials = {int(r.data.tags["kdsearch.trial"]): r for r in runs if r.data.tags["kdsearch.role"] == "trial"}
+        assert len(parents) + len(trials) == len(runs), "one run to a trial"
+        assert len(parents) == 1
+        return client, parents[0], trials
+
+    return read
+
+
+def run(path, workspace, **options):
+    return api.run(path, workspace=workspace, engine="inline", **{"complain": pytest.fail, **options})
+
+
+def test_every_trial_is_a_child_run_with_recipe_curves_and_figures(tmp_path, runs_of):
+    path = write_study(
+        tmp_path,
+        with_moods("good", "fails"),
+        ("trials=4", 'trials=3, first=[{"mood": "good", "start": "pretrain"}, {"mood": "fails"}]'),
+    )
+    results = run(path, tmp_path / "runs")
+    client, parent, trials = runs_of(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    assert sorted(trials) == [0, 1, 2]
+    first, record = trials[0], results.records[0]
+    assert first.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert first.info.start_time >= parent.info.start_time, "the UI nests by time of creation"
+    params = first.data.params
+    assert float(params["soft_weight"]) == record.params["alpha"]
+    assert float(params["hard_weight"]) == pytest.approx(1 - record.params["alpha"])
+    assert (params["family"], params["start"], params["epochs"]) == ("Mine", "pretrain", "3")
+    assert params["seed_distil"] == str(record.seeds["distil"])
+    metrics = first.data.metrics
+    assert metrics["accuracy"] == record.measured["accuracy"]
+    assert metrics["parameters"] == record.known["parameters"]
+    assert metrics["share_of_teacher"] == record.known["parameters"] / results.facts.teacher["parameters"]
+    assert {"macs", "seconds", "size_kb"} <= set(metrics)
+    history = {
+        key: [(point.step, point.value) for point in client.get_metric_history(first.info.run_id, key)]
+        for key in ("pretrain/hard", "distil/soft", "distil/hard", "distil/validation_accuracy")
+    }
+    assert [step for step, _ in history["pretrain/hard"]] == [1]
+    assert [step for step, _ in history["distil/soft"]] == [2, 3], "the distil stage follows the start"
+    assert history["distil/validation_accuracy"][-1][1] == record.curve[-1]["validation_accuracy"]
+    assert [artifact.path for artifact in client.list_artifacts(first.info.run_id)] == ["recipe.json"]
+    assert (first.info.status, trials[1].info.status, parent.info.status) == ("FINISHED", "FAILED", "FINISHED")
+    assert "no more patience" in trials[1].data.tags["kdsearch.reason"]
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"front.csv", "pareto.html"}
+
+
+def test_a_continued_search_adds_to_its_runs_and_repeats_none(tmp_path, runs_of):
+    path = write_study(tmp_path)
+    run(path, tmp_path / "runs", trials=2)
+    run(path, tmp_path / "runs", trials=3)
+    client, _, trials = runs_of(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    assert sorted(trials) == [0, 1, 2]
+    for trial in trials.values():
+        assert len(client.get_metric_history(trial.info.run_id, "accuracy")) == 1
+
+
+def test_what_a_store_missed_is_filled_in_by_a_later_run(tmp_path, runs_of):
+    path = write_study(tmp_path)
+    untracked = run(path, tmp_path / "runs", trials=3, track=False)
+    run(path, tmp_path / "runs", trials=4)
+    _, _, trials = runs_of(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    assert sorted(trials) == [0, 1, 2, 3]
+    assert trials[1].data.metrics["accuracy"] == untracked.records[1].measured["accuracy"]
+
+
+def test_mirroring_half_a_trial_twice_gives_one_whole_run(tmp_path, runs_of):
+    path = write_study(tmp_path)
+    run(path, tmp_path / "runs", trials=2)
+    database = tmp_path / "runs" / "mlflow.db"
+    with sqlite3.connect(database) as connection:  # as if the mirror had died just before its last word on each
+        connection.execute("delete from tags where key = 'kdsearch.mirrored'")
+        connection.execute("delete from metrics where key = 'accuracy'")
+    run(path, tmp_path / "runs", trials=2)
+    client, _, trials = runs_of(f"sqlite:///{database}")
+    for trial in trials.values():
+        for key in ("accuracy", "distil/loss", "parameters"):
+            points = client.get_metric_history(trial.info.run_id, key)
+            assert len(points) == len({(point.step, point.timestamp) for point in points}) > 0
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
+def test_a_store_that_is_away_stops_nothing_and_is_told_once_or_twice(tmp_path, runs_of, monkeypatch, uri):
+    path = write_study(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said = []
+    results = run(path, tmp_path / "runs", trials=2, complain=said.append)
+    assert [record.state for record in results.records] == ["complete"] * 2
+    assert 1 <= len(said) <= 2
+    assert "a later run fills in what is missing" in said[0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    run(path, tmp_path / "runs", trials=2)
+    _, _, trials = runs_of(f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    assert sorted(trials) == [0, 1]
+
+
+def test_a_new_study_of_an_old_name_does_not_take_over_its_runs(tmp_path, runs_of):
+    path = write_study(tmp_path)
+    run(path, tmp_path / "runs", trials=1)
+    (tmp_path / "runs" / "optuna.db").unlink()
+    run(path, tmp_path / "runs", trials=1)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    assert len(client.search_runs([experiment.experiment_id])) == 4  # two searches, a trial each

@@ -84,7 +84,8 @@ def _compare(record: TrialRecord, found: Mapping[str, int], data: Data) -> None:
         raise Mistake(
             f"the exported student of trial {record.number} is not what was searched: "
             f"{found['parameters']:,} parameters (searched {record.known['parameters']:,.0f}), "
-            f"{found['validation_correct']} of {len(data.validation)} validation examples right (searched {searched}); nothing was exported"
+            f"{found['validation_correct']} of {len(data.validation)} validation examples right "
+            f"(searched {searched}); nothing was exported"
         )
 
 

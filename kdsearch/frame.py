@@ -74,8 +74,8 @@ def pick(
 
     `knee` is where the front bends, with errors as well as parameters on a log scale: halving the errors counts alike
     wherever it happens, where plain accuracy would find the knee among students that are barely better than guessing.
-    `accurate` is the most accurate, `smallest` the one with the fewest parameters. `max_drop` is in percentage points below
-    the teacher. Raises `Mistake`, with how close the nearest trial comes, where none is within the limits.
+    `accurate` is the most accurate, `smallest` the one with the fewest parameters. `max_drop` is in percentage points
+    below the teacher. Raises `Mistake`, with how close the nearest trial comes, where none is within the limits.
     """
     complete = table[table["state"] == "complete"]
     if complete.empty:

@@ -14,14 +14,19 @@ from kdsearch.training import Optim
 _PLAIN = (str, int, float, bool, type(None))
 
 HOW = frozenset(
-    ("start", "start_epochs", "teacher_layer", "student_layer", "regressor", "temperature", "alpha", "soft_weight")
-    + ("hard_weight", "epochs", "optim", *(spec.name for spec in dataclasses.fields(Optim)))
+    (
+        *("start", "start_epochs", "teacher_layer", "student_layer", "regressor"),
+        *("temperature", "alpha", "soft_weight", "hard_weight", "epochs", "optim"),
+        *(spec.name for spec in dataclasses.fields(Optim)),
+    )
 )
 """What `Recipe.describe` calls the parts of a recipe besides the student's own."""
 
 _FIGURES = frozenset(
-    ("trial", "state", "accuracy", "macro_f1", "parameters", "macs", "size_kb", "latency_ms", "share", "on_front")
-    + ("hypervolume", "seconds", "reason", "began_ms", "ended_ms", "family")
+    (
+        *("trial", "state", "family", "accuracy", "macro_f1", "parameters", "macs", "size_kb", "latency_ms"),
+        *("share", "on_front", "hypervolume", "seconds", "reason", "began_ms", "ended_ms"),
+    )
 )
 
 

@@ -113,7 +113,8 @@ def draw(seed: int) -> Choose:
             return chosen
         if isinstance(distribution, IntDistribution):
             if distribution.log:
-                return round(distribution.low * (distribution.high / distribution.low) ** random.random())
+                drawn: int = round(distribution.low * (distribution.high / distribution.low) ** random.random())
+                return drawn
             return random.randrange(int(distribution.low), int(distribution.high) + 1, int(distribution.step))
         assert isinstance(distribution, FloatDistribution)
         if distribution.step is not None:

@@ -64,7 +64,7 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
 def test_loading_needs_torch_and_safetensors_alone(exported):
     code = (
         f"import sys, kdsearch; kdsearch.load({str(exported.folder)!r}); "
-        "print([n for n in ('optuna', 'mlflow', 'pandas', 'plotly', 'sklearn', 'rich', 'sqlalchemy') if n in sys.modules])"
+        "print(sorted({'optuna', 'mlflow', 'pandas', 'plotly', 'sklearn', 'rich', 'sqlalchemy'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

@@ -14,7 +14,7 @@ from kdsearch.store import Store, open_storage
 from tests.studies_for_tests import with_moods, write_study
 
 
-@pytest.fixture()
+@pytest.fixture
 def search(tmp_path):
     """Run a study file in a workspace of the test's own, without MLflow, in this process unless told otherwise."""
 

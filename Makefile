@@ -2,15 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # constraints.txt pins torch and with it the small CPU build where the package index offers one
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
 
 .PHONY: demo test lint clean
 
 demo: .venv/base
-	$(BIN)/kdsearch run studies/digits.py
-	@echo
-	@echo "browse:  $(BIN)/kdsearch ui"
-	@echo "export:  $(BIN)/kdsearch export digits --pick knee --to exported/digits"
+	@$(BIN)/kdsearch run studies/digits.py
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto
@@ -27,10 +24,11 @@ clean:
 .venv/base: pyproject.toml constraints.txt
 	@echo "setting up .venv (PyTorch, Optuna, MLflow: 2 to 4 minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdsearch needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with PYTHON=")'
-	$(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --editable .
 	@touch $@
 
 .venv/dev: .venv/base
-	$(PIP) --editable '.[dev]'
+	@echo "adding the test tools to .venv ..."
+	@$(PIP) --editable '.[dev]'
 	@touch $@

@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ def run(
     """
     source = Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
     if smoke:
-        source = Source(path=source.path, pickled=source.pickled, smoke=True)
+        source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
     if storage is not None:
         open_storage(storage, create=True)  # a mistake in it is told before any training
@@ -205,8 +205,7 @@ def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspa
         if not Path(path).exists():
             raise Mistake(f"the study file {path} is not there any more; say where it is now with --study FILE")
         source = Source(path=Path(path))
-    source = Source(path=source.path, pickled=source.pickled, smoke=facts.smoke)
-    prepared = prepare(source, workspace)
+    prepared = prepare(replace(source, smoke=facts.smoke), workspace)
     if changed := facts.differences(prepared.facts):
         raise Mistake(
             f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"

@@ -80,7 +80,7 @@ def prepare(
         id=uuid.uuid4().hex,
         name=study.name,
         card=study.card,
-        file=str(source.path.resolve()) if source.path is not None else None,
+        file=str(source.path) if source.path is not None else None,
         smoke=source.smoke,
         objectives=list(study.objectives),
         seed=study.seed,

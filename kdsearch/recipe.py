@@ -8,7 +8,7 @@ from typing import Any
 
 from kdsearch.mistakes import Mistake
 from kdsearch.stages import Distil, Hints, Pretrain, Start
-from kdsearch.students.base import Student
+from kdsearch.students import FAMILIES, Student
 from kdsearch.training import Optim
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -49,9 +49,12 @@ class Recipe:
             raise Mistake(
                 f"student must be a frozen dataclass with build(in_shape, classes), got {type(self.student).__name__}"
             )
+        family = type(self.student).__name__
+        if FAMILIES.get(family, type(self.student)) is not type(self.student):
+            raise Mistake(f"kdsearch has a family {family} of its own; give yours another name")
         for name, kind in (("distil", Distil), ("optim", Optim)):
             if not isinstance(getattr(self, name), kind):
-                raise Mistake(f"{name} must be a {kind.__name__}, got {type(getattr(self, name)).__name__}")
+                raise Mistake(f"{name} must be of {kind.__name__}, got {type(getattr(self, name)).__name__}")
         if not isinstance(self.start, (Hints, Pretrain, type(None))):
             raise Mistake(f"start must be None, Hints or Pretrain, got {type(self.start).__name__}")
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs <= self.start_epochs:

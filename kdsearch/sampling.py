@@ -146,8 +146,12 @@ def first_of(study: Study) -> list[Mapping[str, Any]]:
     return [strong] if strong else []
 
 
-def check_first(study: Study, screen: Screen) -> None:
-    """Raise `Mistake` where parameters to try first are unknown to the space, out of range or cannot work."""
+def check_first(study: Study, screen: Screen) -> int:
+    """How many of the recipes to try first are given whole and can work.
+
+    Raises `Mistake` where their parameters are unknown to the space, out of range or cannot work.
+    """
+    possible = 0
     for params in first_of(study):
         recipe, trial = run_space(study.space, _preferring(params))
         if unknown := set(params) - set(trial.params):
@@ -155,9 +159,11 @@ def check_first(study: Study, screen: Screen) -> None:
                 f"first: the space does not suggest {', '.join(sorted(unknown))} with {dict(params)}; "
                 f"it suggests {', '.join(trial.params)}"
             )
-        complete = len(params) == len(trial.params)
-        if complete and (reason := screen(recipe).reason) is not None:
-            raise Mistake(f"first: {dict(params)} cannot work: {reason}")
+        if len(params) == len(trial.params):
+            if (reason := screen(recipe).reason) is not None:
+                raise Mistake(f"first: {dict(params)} cannot work: {reason}")
+            possible += 1
+    return possible
 
 
 def _preferring(params: Mapping[str, Any]) -> Choose:

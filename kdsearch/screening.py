@@ -75,15 +75,14 @@ class Screen:
         return {"parameters": metrics.parameters(student), "macs": macs, "size_kb": metrics.size_kb(student)}
 
 
-def check_space(study: Study, screen: Screen) -> None:
+def check_space(study: Study, screen: Screen, possible: int = 0) -> None:
     """Run the space on random draws before anything is trained, so that mistakes in it are found at once.
 
     Raises `Mistake` for the first mistake, for a parameter name with two distributions, and where not one of the
-    recipes can work, each reason once.
+    recipes can work, each reason once. `possible` recipes are known to work already.
     """
     known: dict[str, object] = {}
     reasons: dict[str, None] = {}
-    possible = 0
     for number in range(_MOST_DRAWS):
         if number >= _DRAWS and possible:
             break

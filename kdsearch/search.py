@@ -74,8 +74,7 @@ def search(
             raise Mistake(f"{name} must be above 0, got {value}")
     if engine not in ENGINES:
         raise Mistake(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    check_space(study, prepared.screen)
-    check_first(study, prepared.screen)
+    check_space(study, prepared.screen, possible=check_first(study, prepared.screen))
     folder = prepared.workspace.study(study.name)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdsearch.data.base import Data
@@ -62,11 +61,10 @@ class Signals:
             shape = layer_shapes(module, [layer], self._data.shape)[layer]
             peak = max(float(output.abs().max()) for _, output in self._outputs(module, layer))
             kind: type[np.floating[Any]] = np.float16 if peak < _HALF_LIMIT else np.float32
-            stored: NDArray[Any] = np.lib.format.open_memmap(
-                path, mode="w+", dtype=kind, shape=(len(self._data.train), *shape)
-            )
+            stored = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(self._data.train), *shape))
             for begin, output in self._outputs(module, layer):
                 stored[begin : begin + len(output)] = output.numpy()
+            stored.flush()
 
         return self._signal(f"features/{member}/{layer}", compute)
 

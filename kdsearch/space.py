@@ -145,7 +145,7 @@ def _same(name: str, first: BaseDistribution, second: BaseDistribution) -> None:
 
 def _contains(distribution: BaseDistribution, value: Scalar) -> bool:
     if isinstance(distribution, CategoricalDistribution):
-        return any(value == choice and isinstance(value, type(choice)) for choice in distribution.choices)
+        return any(value == choice and type(value) is type(choice) for choice in distribution.choices)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return bool(distribution._contains(distribution.to_internal_repr(value)))

@@ -15,7 +15,7 @@ from torch.nn import functional
 from kdsearch.data.base import Data
 from kdsearch.layers import find_layer, forward_to, layer_names, layer_shapes, nearest_layer
 from kdsearch.losses import hard_labels, hint, soft_targets
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import Mistake, user_code
 from kdsearch.seeds import derive
 from kdsearch.signals import Signals
 from kdsearch.training import BatchLoss
@@ -137,8 +137,10 @@ class Hints:
     def check(self, student: nn.Module, teacher: nn.Module, in_shape: tuple[int, ...], limit_macs: int) -> None:
         """Raise `ImpossibleError` where no regressor within `limit_macs` joins the two (named) layers."""
         hinting, guided_path = self._paths()
-        wanted = layer_shapes(teacher, [hinting], in_shape)[hinting]
-        guided = layer_shapes(student, [guided_path], in_shape)[guided_path]
+        with user_code("the teacher's forward pass"):
+            wanted = layer_shapes(teacher, [hinting], in_shape)[hinting]
+        with user_code("the student's forward pass"):
+            guided = layer_shapes(student, [guided_path], in_shape)[guided_path]
         macs = self.regressor_macs(guided, wanted)
         if macs > limit_macs:
             raise ImpossibleError(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.data.base import Data, Split
@@ -108,12 +109,20 @@ class Study:
 class Source:
     """Where a study comes from, so that a worker can have it too: a file, or a pickle of our own driver's making.
 
-    Workers load a file under the same module name as the driver, so that classes defined in it are the same there.
+    Workers run the very text that the driver read, under the same module name: classes defined in a study file are the
+    same there, also where the file is edited while its study runs.
     """
 
     path: Path | None = None
-    pickled: bytes | None = None
+    text: str | None = field(default=None, repr=False)
+    pickled: bytes | None = field(default=None, repr=False)
     smoke: bool = False
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            object.__setattr__(self, "path", self.path.resolve())
+            if self.text is None:
+                object.__setattr__(self, "text", _read(self.path))
 
     @classmethod
     def of(cls, study: Study) -> "Source":
@@ -123,35 +132,41 @@ class Source:
         return cls(pickled=cloudpickle.dumps(study))
 
     def load(self) -> Study:
-        if self.path is None:
+        """The study. Raises `Mistake` for a file that is none, and `UserCodeError` for what its code raises."""
+        if self.path is not None and self.text is not None:
+            study = _run(self.path, self.text)
+        else:
             import cloudpickle
 
             study = cloudpickle.loads(self.pickled)
-        else:
-            study = _from_file(self.path)
-        return study.smoke() if self.smoke else study  # type: ignore[no-any-return]
+        return study.smoke() if self.smoke else study
 
 
-def _from_file(path: Path) -> Study:
-    path = path.resolve()
+def _read(path: Path) -> str:
     if path.is_dir():
         raise Mistake(
             f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)"
         )
-    if not path.is_file():
-        raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from")
-    name = "kdsearch_study_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    try:
+        return importlib.util.decode_source(path.read_bytes())
+    except FileNotFoundError:
+        raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from") from None
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise Mistake(f"the study file {path} cannot be read as Python ({error})") from None
+
+
+def _run(path: Path, text: str) -> Study:
+    name = "kdsearch_study_" + hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()[:16]
     module = sys.modules.get(name)
     if module is None:
-        spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(name)
+        module.__file__ = str(path)
         sys.modules[name] = module  # before it runs: dataclasses and pickles look their module up
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))  # so that a study file may import its neighbours
         try:
             with user_code(f"the study file {path.name}"):
-                spec.loader.exec_module(module)
+                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - study files are code
         except BaseException:
             del sys.modules[name]
             raise

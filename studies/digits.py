@@ -45,7 +45,7 @@ def study() -> Study:
         data=data,
         teacher=teacher,
         space=space,
-        trials=48,
+        trials=40,
         # three sizes of the setting that is known to do well nearly everywhere
         first=[{"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)],
     )

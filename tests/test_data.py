@@ -159,7 +159,7 @@ def test_a_split_of_all_or_none_is_refused_with_what_is_possible(examples):
     ("labels", "examples"), [(torch.tensor([0, 0, 0, 1]), 2), (torch.arange(12) % 6, 3), (torch.arange(12) % 6, 9)]
 )
 def test_a_stratified_split_that_cannot_hold_all_classes_is_refused(labels, examples):
-    with pytest.raises(Mistake, match=r"cannot hold all \d classes \(the rarest has \d\); take more examples"):
+    with pytest.raises(Mistake, match=r"cannot hold all \d classes \(the rarest has \d\); change that number"):
         split_off(labels, examples, 0, "some")
 
 

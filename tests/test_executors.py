@@ -24,7 +24,7 @@ PARAMS = {"width": 6, "start": "pretrain", "temperature": 4.0, "alpha": 0.9}
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("executors")
-    path = write_study(folder, with_moods("good", "slow", "fails", "dies"))
+    path = write_study(folder, with_moods("good", "slow", "fails", "dies"), ("study for tests", "study of moods"))
     return prepare(Source(path=path), Workspace.chosen(folder / "runs"))
 
 
@@ -36,7 +36,8 @@ def executor(request, prepared):
 
 
 def segment(prepared, mood="good", upto=3, state=None, trial=7):
-    recipe = replay(prepared.study.space, {**PARAMS, "mood": mood})
+    moody = {"mood": mood} if "moods" in prepared.study.card else {}
+    recipe = replay(prepared.study.space, {**PARAMS, **moody})
     return Segment(
         trial=trial,
         recipe=recipe,
@@ -216,3 +217,17 @@ def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(slow_run):
         listeners=[lambda h: adopted.append(h.record.number) if getattr(h, "adopted", False) else None],
     )
     assert adopted == [record.number for record in left.records]
+
+
+def test_a_study_file_edited_while_it_runs_does_not_reach_its_workers(tmp_path, prepared):
+    path = write_study(tmp_path)
+    ready = prepare(Source(path=path), Workspace.chosen(tmp_path / "runs"))
+    expected = advance(segment(ready), ready.data, ready.signals)
+    path.write_text(path.read_text().replace("nn.Linear(64, width), nn.ReLU()", "nn.Linear(64, width), nn.Tanh()"))
+    local = Local(ready.job, 1)
+    try:
+        assert bits(local.submit(segment(ready)).result(timeout=60)) == bits(expected)
+    finally:
+        local.shutdown()
+    changed = prepare(Source(path=path), Workspace.chosen(tmp_path / "runs"))
+    assert bits(advance(segment(changed), changed.data, changed.signals)) != bits(expected), "a new run sees the edit"

@@ -171,8 +171,8 @@ def test_a_student_must_be_a_frozen_dataclass_that_builds(student):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"distil": None}, "distil must be a Distil, got NoneType"),
-        ({"optim": "adam"}, "optim must be a Optim, got str"),
+        ({"distil": None}, "distil must be of Distil, got NoneType"),
+        ({"optim": "adam"}, "optim must be of Optim, got str"),
         ({"start": "hints"}, "start must be None, Hints or Pretrain, got str"),
         ({"epochs": 3}, "epochs must be a whole number above the start's 3, which are part of it, got 3"),
         ({"epochs": 2.5}, "epochs must be a whole number .* got 2.5"),
@@ -188,3 +188,15 @@ def test_parts_that_do_not_fit_are_refused(wrong, said):
 def test_a_strong_default_needs_no_words():
     recipe = Recipe(student=ConvNet(width=4, depth=3))
     assert (recipe.distil.temperature, recipe.distil.alpha, recipe.start) == (4.0, 0.9, None)
+
+
+def test_a_family_named_like_one_of_ours_is_refused_because_load_would_build_ours():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class ConvNet:
+        width: int
+
+        def build(self, in_shape, classes):
+            return torch.nn.Flatten()
+
+    with pytest.raises(Mistake, match="kdsearch has a family ConvNet of its own; give yours another name"):
+        Recipe(student=ConvNet(width=3))

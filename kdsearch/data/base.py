@@ -132,7 +132,7 @@ def split_off(labels_N: Tensor, examples: int, seed: int, name: str) -> tuple[Te
     if rarest < 2 or examples < classes or len(labels_N) - examples < classes:
         raise Mistake(
             f"{name}: a stratified split of {examples} of {len(labels_N)} examples cannot hold all {classes} classes "
-            f"(the rarest has {rarest}); take more examples"
+            f"(the rarest has {rarest}); change that number"
         )
     rest, chosen = train_test_split(
         np.arange(len(labels_N)), test_size=examples, random_state=seed, stratify=labels_N.numpy()

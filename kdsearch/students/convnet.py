@@ -12,8 +12,8 @@ class ConvNet:
     """`depth` >= 1 blocks of 3x3 convolution, batch norm and ReLU; layers `block1` ... `blockD`.
 
     The first half of the blocks has `width` >= 1 channels, the second twice as many. The map is halved (max pooling)
-    after a third and after two thirds of the blocks, as long as it has at least two rows and columns, so that depth
-    and width can be chosen independently for any image size.
+    in blocks depth // 3 + 1 and 2 * depth // 3 + 1, as long as it has at least two rows and columns, so that depth and
+    width can be chosen independently for any image size.
     """
 
     width: int

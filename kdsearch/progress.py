@@ -162,11 +162,12 @@ def clock(seconds: float) -> str:
 
 def _opening(began: SearchBegan, done: int) -> str:
     facts, begun = began.facts, len(began.records)
+    workers = f"{began.workers} worker{'s' if began.workers > 1 else ''}"
     teacher = f"teacher of {facts.teacher['parameters']:,} parameters, validation {facts.teacher['accuracy']:.2%}"
     so_far = f"continuing study {facts.name}: {done} trials so far" if begun else f"study {facts.name}"
     if done >= began.target:
         return f"study {facts.name} already has {done} of {began.target} trials; ask for more with --trials"
-    return f"{so_far}, {began.target} wanted; {teacher}; {began.workers} workers"
+    return f"{so_far}, {began.target} wanted; {teacher}; {workers}"
 
 
 def _standing(line: dict[str, float]) -> str:

@@ -143,7 +143,7 @@ class Driver:
     def run(self, engine: str, workers: int, target: int, minutes: float | None) -> SearchEnded:
         records = self._store.records()
         todo = target - self._begun() + self._counts["running"]
-        workers = max(1, min(workers, todo))
+        workers = max(1, min(workers, todo)) if engine == "local" else 1
         self._tell(SearchBegan(self._store.facts, records, target, workers, minutes))
         deadline = time.monotonic() + 60 * minutes if minutes is not None else None
         stopped: str | None = None

@@ -13,8 +13,6 @@ from kdsearch import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kdsearch.api import Results
-
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -159,6 +157,7 @@ def _place(arguments: argparse.Namespace) -> dict[str, Any]:
 def _run(arguments: argparse.Namespace) -> int:
     from kdsearch import api
     from kdsearch.progress import Terminal
+    from kdsearch.tables import say, show_front
     from kdsearch.training import StopRequestedError
 
     console = _console()
@@ -179,50 +178,16 @@ def _run(arguments: argparse.Namespace) -> int:
             terminal.say("stopped while the teacher was trained; the same command goes on from there")
             return INTERRUPTED
     name = results.facts.name
-    _show(console, results)
+    show_front(console, results)
     page = api.report(name, **_place(arguments))
     here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
-    _say(console, f"report:  {page}")
-    _say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
-    _say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
+    say(console, f"report:  {page}")
+    say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
+    say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
     if results.ended is not None and results.ended.interrupted:
-        _say(console, "interrupted; everything is kept, and the same command goes on from there")
+        say(console, "interrupted; everything is kept, and the same command goes on from there")
         return INTERRUPTED
     return FAILED if results.ended is not None and results.ended.failed else DONE
-
-
-def _show(console: "Console", results: "Results") -> None:
-    """The teacher and the front as a table."""
-    from rich.table import Table
-
-    facts, front = results.facts, results.front
-    _say(
-        console,
-        f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {facts.teacher['accuracy']:.2%}",
-    )
-    if front.empty:
-        _say(console, "front:   no trial is complete yet")
-        return
-    _say(console, f"front:   {len(front)} of {len(results.records)} trials, hypervolume {results.hypervolume:.3f}")
-    fields = [key for key in results.records[int(front.index[0])].recipe["student"] if key != "kind"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("trial", "parameters", "of teacher", "validation", "temperature", "alpha", "start", "family"):
-        table.add_column(heading, justify="left" if heading in ("start", "family") else "right")
-    for field in sorted(fields):
-        table.add_column(field, justify="right")
-    for number, row in front.to_dict("index").items():
-        table.add_row(
-            str(number),
-            f"{row['parameters']:,.0f}",
-            f"{row['share']:.2%}",
-            f"{row['accuracy']:.2%}",
-            f"{row['temperature']:.3g}",
-            f"{row['alpha']:.3g}",
-            str(row["start"]),
-            str(row["family"]),
-            *(str(results.records[int(number)].recipe["student"].get(field, "")) for field in sorted(fields)),  # type: ignore[call-overload]
-        )
-    console.print(table)
 
 
 def _new(arguments: argparse.Namespace) -> int:
@@ -244,30 +209,14 @@ def _new(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from rich.table import Table
-
     from kdsearch import api
+    from kdsearch.tables import show_studies
 
     found = api.studies(**_place(arguments))
     if not found:
         print(f"no studies here yet; begin with: {_program()} new STUDY.py")
         return DONE
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("study", "complete", "failed", "front", "hypervolume", "data", "teacher"):
-        table.add_column(heading, justify="left" if heading in ("study", "data") else "right")
-    for results in found:
-        states = [record.state for record in results.records]
-        facts = results.facts
-        table.add_row(
-            facts.name,
-            str(states.count("complete")),
-            str(states.count("failed")),
-            str(len(results.front)),
-            f"{results.hypervolume:.3f}",
-            facts.data["name"],
-            f"{facts.teacher['accuracy']:.2%} with {facts.teacher['parameters']:,}",
-        )
-    _console().print(table)
+    show_studies(_console(), found)
     return DONE
 
 
@@ -275,6 +224,7 @@ def _status(arguments: argparse.Namespace) -> int:
     import json
 
     from kdsearch import api
+    from kdsearch.tables import say, show_front
 
     found = api.status(arguments.name, **_place(arguments))
     if arguments.json:
@@ -282,8 +232,8 @@ def _status(arguments: argparse.Namespace) -> int:
         return DONE
     console = _console()
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
-    _say(console, f"study {found['study']}: trials {counts}")
-    _show(console, api.open_study(arguments.name, **_place(arguments)))
+    say(console, f"study {found['study']}: trials {counts}")
+    show_front(console, api.open_study(arguments.name, **_place(arguments)))
     return DONE
 
 
@@ -296,6 +246,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from kdsearch import api
+    from kdsearch.tables import say, show_figures
 
     exported = api.export(
         arguments.name,
@@ -307,21 +258,12 @@ def _export(arguments: argparse.Namespace) -> int:
         study=arguments.study,
         **_place(arguments),
     )
-    card, figures = exported.card, exported.card["metrics"]
     console = _console()
-    how = f"trial {card['trial']}" + ("" if arguments.trial is not None else f", picked as {arguments.pick or 'knee'}")
-    _say(console, f"exported {how} of {card['study']} to {exported.folder}")
-    for who, parameters, of in (
-        ("student", figures["parameters"], figures),
-        ("teacher", card["teacher"]["parameters"], card["teacher"]),
-    ):
-        _say(
-            console,
-            f"  {who}  {parameters:>10,.0f} parameters  validation {of['validation_accuracy']:.2%}  "
-            f"test {of['test_accuracy']:.2%}",
-        )
-    _say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
-    _say(console, f'load it:  kdsearch.load("{exported.folder}")')
+    how = f"trial {exported.card['trial']}" + ("" if arguments.trial is not None else f", {arguments.pick or 'knee'}")
+    say(console, f"exported {how} of {exported.card['study']} to {exported.folder}")
+    show_figures(console, exported.card)
+    say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+    say(console, f'load it:  kdsearch.load("{exported.folder}")')
     return DONE
 
 
@@ -335,10 +277,6 @@ def _program() -> str:
     """The command as the user typed it, so that what we print can be pasted."""
     typed = Path(sys.argv[0])
     return str(typed) if typed.name == "kdsearch" else "kdsearch"
-
-
-def _say(console: "Console", text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "confirm", "events", "executors", "executors.", "export", "prepare", "proof", "sampling", "search", "store",
-        "tracking",
+        "confirm", "driver", "events", "executors", "executors.", "export", "prepare", "proof", "sampling", "search",
+        "store", "tracking",
     ],
     6: ["frame", "progress", "report", "report."],
-    7: ["__main__", "api", "cli", "template", "ui"],
+    7: ["__main__", "api", "cli", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
@@ -32,7 +32,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "optuna": {"space", "store", "sampling", "search"},
+    "optuna": {"space", "store", "sampling", "driver"},
     "pebble": {"executors.local"},
 }
 # and those that may name its types for the type checker alone

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from kdsearch.events import Happening, Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded
@@ -183,6 +182,7 @@ class Driver:
                 "recipe": recipe.to_json(),
                 "described": recipe.describe(),
                 "fingerprint": recipe.fingerprint(),
+                "proposed": proposal.proposed,
                 "seeds": dataclasses.asdict(seeds),
                 "known": self._prepared.screen.known(recipe),
             },
@@ -196,11 +196,9 @@ class Driver:
         self._broken_in_a_row += 1
         if self._broken_in_a_row > _FAILED_AT_FIRST:
             raise broken.error
-        distributions: dict[str, BaseDistribution] = broken.distributions
         number = self._store.add(
-            params=broken.params, distributions=distributions, system_attrs={}, attrs={}, screened=None
+            params=broken.params, distributions=broken.distributions, system_attrs={}, attrs={}, failed=str(broken)
         )
-        self._store.fail(number, str(broken), [])
         self._counts["failed"] += 1
         self._log_trace(number, broken.error.trace)
         self._tell(TrialEnded(self._store.record(number)))

@@ -17,6 +17,9 @@ class UserCodeError(Mistake):
         super().__init__(message)
         self.trace = trace
 
+    def __reduce__(self) -> tuple[type["UserCodeError"], tuple[str, str]]:
+        return UserCodeError, (str(self), self.trace)
+
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:

@@ -32,9 +32,13 @@ STRONG_DEFAULT = {"start": "none", "temperature": 4.0, "alpha": 0.9}
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate with the parameters that gave it. `token` names it to `Proposals.told`."""
+    """A candidate with the parameters that gave it; `proposed` is the fingerprint of the recipe as the space gave it.
+
+    `token` names it to `Proposals.told`.
+    """
 
     candidate: Candidate
+    proposed: str
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     system_attrs: dict[str, Any]
@@ -96,7 +100,9 @@ class Proposals:
                 self._seen.add(fingerprint)
                 self._constrain(trial, candidate)
                 attrs = self._storage.get_trial(self._trial_id(trial.number)).system_attrs
-                return Proposal(candidate, recorded.params, recorded.distributions, dict(attrs), trial.number)
+                return Proposal(
+                    candidate, recipe.fingerprint(), recorded.params, recorded.distributions, dict(attrs), trial.number
+                )
             self._memory.tell(trial.number, state=TrialState.FAIL)  # a duplicate: samplers do not look at failures
         raise ExhaustedError(f"{_ASKS} proposals in a row were repeats: the space holds no more than it has given")
 

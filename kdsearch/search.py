@@ -77,13 +77,13 @@ def check_fits(store: Store, prepared: Prepared) -> None:
     if changed := store.facts.differences(prepared.facts):
         raise Mistake(f"the study {store.facts.name!r} has changed in {', '.join(changed)}; {remedy}")
     for record in store.records():
-        if not record.fingerprint:
-            continue
+        if not record.proposed:
+            continue  # the space raised on these parameters
         try:
-            now = prepared.screen(replay(prepared.study.space, record.params)).recipe.fingerprint()
+            now = replay(prepared.study.space, record.params).fingerprint()
         except Mistake as mistake:
             raise Mistake(f"the space no longer fits stored trial {record.number}: {mistake}; {remedy}") from None
-        if now != record.fingerprint:
+        if now != record.proposed:
             raise Mistake(
                 f"the space gives another recipe for the parameters of stored trial {record.number} "
                 f"({record.params}) than it did then; {remedy}"

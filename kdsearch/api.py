@@ -21,7 +21,7 @@ from kdsearch.events import Listener, SearchEnded
 from kdsearch.export import Exported
 from kdsearch.export import export as export_trial
 from kdsearch.mistakes import Mistake
-from kdsearch.prepare import Prepared, prepare
+from kdsearch.prepare import Prepared, draft
 from kdsearch.search import search
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.study import Source, Study
@@ -81,21 +81,15 @@ def run(
     if smoke:
         source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
-    if storage is not None:
-        open_storage(storage, create=True)  # a mistake in it is told before any training
     with _interrupts() as stopping, ExitStack() as stack:
         loaded = study if isinstance(study, Study) and not smoke else source.load()
-
-        def tell(happening: Any) -> None:
-            for listener in listeners:
-                listener(happening)
-
-        prepared = prepare(source, place, study=loaded, listener=tell, stopping=stopping)
         heard = list(listeners)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
         ended = search(
-            prepared,
+            source,
+            place,
+            study=loaded,
             storage_url=storage,
             engine=engine,
             workers=workers,
@@ -155,18 +149,20 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     }
 
 
-def report(name: str, *, to: Where | None = None, workspace: Where | None = None, storage: str | None = None) -> Path:
+def write_report(
+    name: str, *, to: Where | None = None, workspace: Where | None = None, storage: str | None = None
+) -> Path:
     """Write the study's page, by default to `reports/NAME/index.html`; gives its path."""
+    from kdsearch import report
     from kdsearch.files import writable
-    from kdsearch.report import write_report
 
     results = open_study(name, workspace=workspace, storage=storage)
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
-        return write_report(results.frame, results.facts, folder)
+        return report.write_report(results.frame, results.facts, folder)
 
 
-def export(
+def export_student(
     name: str,
     to: Where,
     *,
@@ -182,6 +178,8 @@ def export(
 
     `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
     """
+    if trial is not None and (max_parameters is not None or max_drop is not None):
+        raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
     place = Workspace.chosen(workspace)
     store = _store(name, place, storage)
     results = Results(store.facts, store.records())
@@ -201,16 +199,18 @@ def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspa
     else:
         path = study if study is not None else facts.file
         if path is None:
-            raise Mistake(f"the study {facts.name!r} was not made from a file; pass it: export(..., study=STUDY)")
+            raise Mistake(
+                f"the study {facts.name!r} was not made from a file; pass it: export_student(..., study=STUDY)"
+            )
         if not Path(path).exists():
             raise Mistake(f"the study file {path} is not there any more; say where it is now with --study FILE")
         source = Source(path=Path(path))
-    prepared = prepare(replace(source, smoke=facts.smoke), workspace)
-    if changed := facts.differences(prepared.facts):
+    planned = draft(replace(source, smoke=facts.smoke), workspace)
+    if changed := facts.differences(planned.facts):
         raise Mistake(
             f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"
         )
-    return prepared
+    return planned.ready()
 
 
 def _store(name: str, workspace: Workspace, storage: str | None) -> Store:

@@ -179,11 +179,12 @@ def _run(arguments: argparse.Namespace) -> int:
             return INTERRUPTED
     name = results.facts.name
     show_front(console, results)
-    page = api.report(name, **_place(arguments))
+    page = api.write_report(name, **_place(arguments))
     here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
     say(console, f"report:  {page}")
     say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
-    say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
+    if not results.front.empty:
+        say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
     if results.ended is not None and results.ended.interrupted:
         say(console, "interrupted; everything is kept, and the same command goes on from there")
         return INTERRUPTED
@@ -240,7 +241,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from kdsearch import api
 
-    print(api.report(arguments.name, to=arguments.to, **_place(arguments)))
+    print(api.write_report(arguments.name, to=arguments.to, **_place(arguments)))
     return DONE
 
 
@@ -248,7 +249,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from kdsearch import api
     from kdsearch.tables import say, show_figures
 
-    exported = api.export(
+    exported = api.export_student(
         arguments.name,
         arguments.to,
         trial=arguments.trial,

@@ -7,15 +7,16 @@ segment is run and every result before the next proposal is asked for.
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
 
-from kdsearch.events import Happening, Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded
+from kdsearch.events import Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded
 from kdsearch.executors import Executor, Inline, Local, LostError
 from kdsearch.files import DamagedError, load_tensors, save_tensors
+from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.sampling import BrokenProposalError, ExhaustedError, Proposal, Proposals
@@ -46,14 +47,13 @@ class _Running:
 class Driver:
     """Drives one study. Not to be used twice."""
 
-    def __init__(
-        self, prepared: Prepared, store: Store, listeners: Sequence[Listener], stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, prepared: Prepared, store: Store, tell: Listener, stopping: Callable[[], bool]) -> None:
         self._prepared = prepared
         self._study = prepared.study
         self._store = store
-        self._listeners = listeners
-        self._stopping = stopping
+        self._tell = tell
+        self._asked_to_stop = stopping
+        self._deadline: float | None = None
         self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials())
         self._running: dict[int, _Running] = {}
         self._futures: dict[Future[Progress | Failed], int] = {}
@@ -63,29 +63,49 @@ class Driver:
         self._completed_here = 0
 
     def run(self, engine: str, workers: int, target: int, minutes: float | None) -> SearchEnded:
+        """Search until `target` trials; the result says what ended it before. Listeners are told whatever is raised."""
         records = self._store.records()
         todo = target - self._begun() + self._counts["running"]
         workers = max(1, min(workers, todo)) if engine == "local" else 1
         self._tell(SearchBegan(self._store.facts, records, target, workers, minutes))
-        deadline = time.monotonic() + 60 * minutes if minutes is not None else None
+        self._deadline = time.monotonic() + 60 * minutes if minutes is not None else None
         stopped: str | None = None
-        if todo > 0:
-            executor = self._executor(engine, workers)
-            try:
-                waiting = self._adopt(records)
-                stopped = self._loop(executor, waiting, target, deadline)
-                self._wind_down(executor)
-            finally:
-                executor.shutdown()
-        failed = self._failed_here > 0 and not self._completed_here and stopped is not None
-        ended = SearchEnded(self._store.facts, self._store.records(), stopped, self._stopping(), failed)
+        try:
+            if todo > 0:
+                stopped = self._work(engine, workers, target, records)
+        except BaseException as error:
+            self._tell(self._ended(str(error), interrupted=isinstance(error, KeyboardInterrupt), raised=True))
+            raise
+        ended = self._ended(stopped, interrupted=self._asked_to_stop(), raised=False)
         self._tell(ended)
         return ended
 
-    def _executor(self, engine: str, workers: int) -> Executor:
+    def _work(self, engine: str, workers: int, target: int, records: list[TrialRecord]) -> str | None:
+        executor: Executor
         if engine == "inline":
-            return Inline(self._prepared.data, self._prepared.signals)
-        return Local(self._prepared.job, workers)
+            executor = Inline(self._prepared.data, self._prepared.signals, self._stopping)
+        else:
+            executor = Local(self._prepared.job, workers)
+        try:
+            stopped = self._loop(executor, self._adopt(records), target)
+        except Exception:
+            self._wind_down(executor)  # what the others have trained is kept, whatever went wrong
+            raise
+        else:
+            self._wind_down(executor)
+            return stopped
+        finally:
+            executor.shutdown()
+
+    def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
+        failed = (raised and not interrupted) or (self._failed_here > 0 and not self._completed_here)
+        return SearchEnded(self._store.facts, self._store.records(), stopped, interrupted, failed)
+
+    def _stopping(self) -> bool:
+        return self._asked_to_stop() or self._late()
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _begun(self) -> int:
         """Trials that count towards the study's total."""
@@ -97,7 +117,7 @@ class Driver:
         for record in records:
             if record.state != "running":
                 continue
-            recipe = self._prepared.screen(replay(self._study.space, record.params)).recipe
+            recipe = self._prepared.screen(replay(self._study.space, record.params)[0]).recipe
             running = _Running(recipe, Seeds(**record.seeds), record.known)
             path = self._prepared.workspace.checkpoint(self._study.name, record.number)
             try:
@@ -113,12 +133,10 @@ class Driver:
             adopted.append(record.number)
         return adopted
 
-    def _loop(self, executor: Executor, waiting: list[int], target: int, deadline: float | None) -> str | None:
+    def _loop(self, executor: Executor, waiting: list[int], target: int) -> str | None:
         """Keep the executor full until the budget is used; gives the reason if it ends before."""
         exhausted: str | None = None
         while not self._stopping():
-            if deadline is not None and time.monotonic() >= deadline:
-                return "the time given is over"
             while len(self._futures) < executor.capacity and not self._stopping():
                 if waiting:
                     self._submit(executor, waiting.pop(0))
@@ -140,7 +158,7 @@ class Driver:
                     self._submit(executor, more)
             if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here:
                 return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
-        return None
+        return "the time given is over" if self._late() and not self._asked_to_stop() else None
 
     def _begin(self, executor: Executor) -> None:
         """Propose until a recipe can be trained, add it to the database, submit its first segment."""
@@ -165,8 +183,7 @@ class Driver:
         recipe = proposal.candidate.recipe
         self._add(proposal)
         self._counts["running"] += 1
-        known = self._store.record(number).known
-        self._running[number] = _Running(recipe, Seeds.of(self._study.seed, recipe, number), known)
+        self._running[number] = _Running(recipe, Seeds.of(self._study.seed, recipe, number), proposal.known)
         self._tell(TrialBegan(self._store.record(number)))
         self._submit(executor, number)
 
@@ -184,11 +201,14 @@ class Driver:
                 "fingerprint": recipe.fingerprint(),
                 "proposed": proposal.proposed,
                 "seeds": dataclasses.asdict(seeds),
-                "known": self._prepared.screen.known(recipe),
+                "known": proposal.known,
             },
             screened=proposal.candidate.reason,
         )
-        assert added == number
+        if added != number:
+            raise Mistake(
+                f"another driver, of another workspace, writes to the study {self._study.name!r}; end one of them"
+            )
         self._proposals.accepted(number, proposal.token)
 
     def _record_broken(self, broken: BrokenProposalError) -> None:
@@ -200,7 +220,8 @@ class Driver:
             params=broken.params, distributions=broken.distributions, system_attrs={}, attrs={}, failed=str(broken)
         )
         self._counts["failed"] += 1
-        self._log_trace(number, broken.error.trace)
+        if isinstance(broken.error, UserCodeError):
+            self._log_trace(number, broken.error.trace)
         self._tell(TrialEnded(self._store.record(number)))
 
     def _submit(self, executor: Executor, number: int) -> None:
@@ -293,7 +314,3 @@ class Driver:
             done, _ = wait(self._futures, timeout=min(left, 0.2), return_when=FIRST_COMPLETED)
             for future in done:
                 self._settle(future)
-
-    def _tell(self, happening: Happening) -> None:
-        for listener in self._listeners:
-            listener(happening)

@@ -18,7 +18,7 @@ from kdsearch.data.base import Data, Split
 from kdsearch.files import DamagedError, load_tensors, writable
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
-from kdsearch.saved import CARD, save_student
+from kdsearch.saved import CARD, WEIGHTS, save_student
 from kdsearch.space import replay
 from kdsearch.store import TrialRecord
 
@@ -40,11 +40,12 @@ def export(prepared: Prepared, record: TrialRecord, to: Path) -> Exported:
     """
     if record.state != "complete":
         raise Mistake(f"trial {record.number} is {record.state}; only a complete trial has a student to export")
+    to = to.resolve()
     if to.exists() and not to.is_dir():
         raise Mistake(f"--to {to} is a file; name a folder")
-    if to.is_dir() and any(to.iterdir()) and not (to / CARD).exists():
-        raise Mistake(f"the folder {to} is not empty and holds no exported student; name another")
-    recipe = prepared.screen(replay(prepared.study.space, record.params)).recipe
+    if others := [path.name for path in (to.iterdir() if to.is_dir() else ()) if path.name not in (CARD, WEIGHTS)]:
+        raise Mistake(f"the folder {to} is not empty: it holds {', '.join(sorted(others)[:5])}; name another")
+    recipe = prepared.screen(replay(prepared.study.space, record.params)[0]).recipe
     if recipe.fingerprint() != record.fingerprint:
         raise Mistake(
             f"the study file no longer gives trial {record.number}'s recipe for its parameters; "
@@ -69,10 +70,9 @@ def export(prepared: Prepared, record: TrialRecord, to: Path) -> Exported:
         card["metrics"]["test_accuracy"] = found["test_correct"] / len(prepared.data.test)
         save_student(work, weights, card)
         with writable(to):
-            if to.exists():
-                shutil.rmtree(to)
-            work.chmod(0o755)
-            work.replace(to)
+            to.mkdir(exist_ok=True)
+            for name in (WEIGHTS, CARD):
+                (work / name).replace(to / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Exported(folder=to, card=card)

@@ -31,18 +31,18 @@ def user_code(what: str) -> Iterator[None]:
         yield
     except Mistake:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserCodeError(f"{what} raised {type(error).__name__}: {error}{_place(error)}", _trace(error)) from error
 
 
-def _trace(error: Exception) -> str:
+def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Name the innermost line that is neither ours nor an installed package's."""
     if isinstance(error, SyntaxError):
-        return f" (line {error.lineno})"
+        return ""  # its own message says where
     ours = str(Path(__file__).parent)
     frames = [
         frame

@@ -1,8 +1,9 @@
 """What stands before a search: data, teacher, signals and the facts of the study."""
 
+import math
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdsearch import metrics
 from kdsearch.data.base import Data
@@ -14,7 +15,7 @@ from kdsearch.screening import Screen
 from kdsearch.signals import Signals
 from kdsearch.store import StudyFacts
 from kdsearch.study import Source, Study
-from kdsearch.teacher import Frozen, as_teachers, freeze
+from kdsearch.teacher import Frozen, Untrained
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
 
@@ -43,18 +44,56 @@ class Prepared:
         )
 
 
-def prepare(
-    source: Source,
-    workspace: Workspace,
-    *,
-    study: Study | None = None,
-    listener: Listener | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Prepared:
-    """Load the study and its data, and train or load its teacher. `study` is `source`'s, loaded already.
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A study before its teacher is trained: enough to find what is wrong with it at no cost.
 
-    Raises `Mistake` for what is wrong in the study file, and `StopRequestedError` where `stopping` said so in the
-    middle of training the teacher, which is kept up to there.
+    `facts` lack the teacher's accuracy (NaN).
+    """
+
+    study: Study
+    source: Source
+    workspace: Workspace
+    data: Data
+    teacher: Untrained
+    screen: Screen
+    facts: StudyFacts
+
+    def ready(self, *, listener: Listener | None = None, stopping: Callable[[], bool] = lambda: False) -> Prepared:
+        """Train or load the teacher and what it says of the training examples.
+
+        Raises `StopRequestedError` where `stopping` said so in the middle of training, which is kept up to there.
+        """
+
+        def on_epoch(member: int, line: Epoch) -> bool:
+            if listener is not None:
+                listener(TeacherEpoch(member, self.teacher.teachers[member].epochs, line))
+            return stopping()
+
+        folder = self.workspace.study(self.study.name)
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        teacher = self.teacher.freeze(self.data, folder / "teacher", on_epoch)
+        signals = Signals(lambda: teacher, teacher.key, self.data, folder / "signals")
+        signals.logits()
+        held = self.data.validation
+        accuracy = metrics.accuracy(teacher.predictions(self.data, held.inputs, held.labels), held.labels)
+        return Prepared(
+            study=self.study,
+            source=self.source,
+            workspace=self.workspace,
+            data=self.data,
+            teacher=teacher,
+            signals=signals,
+            screen=self.screen,
+            facts=replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy}),
+        )
+
+
+def draft(source: Source, workspace: Workspace, study: Study | None = None) -> Draft:
+    """Load the study and its data and build its teacher. `study` is `source`'s, loaded already.
+
+    Raises `Mistake` for what is wrong in the study file.
     """
     study = study if study is not None else source.load()
     workspace.make()
@@ -63,19 +102,9 @@ def prepare(
     if not isinstance(data, Data):
         raise Mistake(f"data() must return a kdsearch.Data, got {type(data).__name__}")
     with user_code("teacher(data)"):
-        given = as_teachers(study.teacher(data))
-
-    def on_epoch(member: int, line: Epoch) -> bool:
-        if listener is not None:
-            listener(TeacherEpoch(member, given[member].epochs, line))
-        return stopping()
-
-    folder = workspace.study(study.name)
-    with writable(folder):
-        teacher = freeze(given, data, folder / "teacher", on_epoch=on_epoch)
-        signals = Signals(lambda: teacher, teacher.key, data, folder / "signals")
-        signals.logits()
-    predictions = teacher.predictions(data, data.validation.inputs, data.validation.labels)
+        given = study.teacher(data)
+    teacher = Untrained.of(given, data)
+    parameters = sum(metrics.parameters(member) for member in teacher.members)
     facts = StudyFacts(
         id=uuid.uuid4().hex,
         name=study.name,
@@ -93,20 +122,24 @@ def prepare(
         },
         teacher={
             "key": teacher.key,
-            "parameters": teacher.parameters,
+            "parameters": parameters,
             "members": len(teacher.members),
-            "accuracy": metrics.accuracy(predictions, data.validation.labels),
+            "accuracy": math.nan,
         },
         # chance level, and the teacher's own size: only a student that is smaller and better than guessing counts
-        reference={"accuracy": 1 / data.classes, "parameters": teacher.parameters},
+        reference={"accuracy": 1 / data.classes, "parameters": parameters},
     )
-    return Prepared(
+    return Draft(
         study=study,
         source=source,
         workspace=workspace,
         data=data,
         teacher=teacher,
-        signals=signals,
         screen=Screen(study, data.shape, data.classes, teacher.members),
         facts=facts,
     )
+
+
+def prepare(source: Source, workspace: Workspace) -> Prepared:
+    """A study made ready from its source alone."""
+    return draft(source, workspace).ready()

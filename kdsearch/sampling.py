@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kdsearch.mistakes import Mistake, UserCodeError
+from kdsearch.mistakes import Mistake
 from kdsearch.screening import Candidate, Screen
 from kdsearch.seeds import derive
 from kdsearch.space import Choose, Scalar, draw, run_space
@@ -38,6 +38,7 @@ class Proposal:
     """
 
     candidate: Candidate
+    known: dict[str, float]
     proposed: str
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
@@ -46,10 +47,10 @@ class Proposal:
 
 
 class BrokenProposalError(Exception):
-    """The study's space or its student's `build` raised on these parameters; the study can go on with others."""
+    """The study's space, or its student, is wrong or raises on these parameters; the study can go on with others."""
 
     def __init__(
-        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], error: UserCodeError
+        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], error: Mistake
     ) -> None:
         super().__init__(str(error))
         self.params = dict(params)
@@ -79,7 +80,7 @@ class Proposals:
     def propose(self, number: int) -> Proposal:
         """A proposal that no trial had before, for trial `number`; its candidate may have a reason to be screened.
 
-        Raises `ExhaustedError`, `BrokenProposalError` where the user's code raises, and `Mistake` for other wrongs.
+        Raises `ExhaustedError`, and `BrokenProposalError` for what is wrong with this proposal alone.
         """
         attempt = 0
         while attempt < _ASKS:
@@ -92,16 +93,23 @@ class Proposals:
             try:
                 recipe, recorded = run_space(self._study.space, _from_optuna(trial))
                 candidate = self._screen(recipe)
-            except UserCodeError as error:
+                new = candidate.recipe.fingerprint() not in self._seen
+                known = self._screen.known(candidate) if new else {}
+            except Mistake as error:
                 self._memory.tell(trial.number, state=TrialState.FAIL)
                 raise BrokenProposalError(trial.params, trial.distributions, error) from error
-            fingerprint = candidate.recipe.fingerprint()
-            if fingerprint not in self._seen:
-                self._seen.add(fingerprint)
+            if new:
+                self._seen.add(candidate.recipe.fingerprint())
                 self._constrain(trial, candidate)
                 attrs = self._storage.get_trial(self._trial_id(trial.number)).system_attrs
                 return Proposal(
-                    candidate, recipe.fingerprint(), recorded.params, recorded.distributions, dict(attrs), trial.number
+                    candidate,
+                    known,
+                    recipe.fingerprint(),
+                    recorded.params,
+                    recorded.distributions,
+                    dict(attrs),
+                    trial.number,
                 )
             self._memory.tell(trial.number, state=TrialState.FAIL)  # a duplicate: samplers do not look at failures
         raise ExhaustedError(f"{_ASKS} proposals in a row were repeats: the space holds no more than it has given")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optuna.distributions import BaseDistribution
 from torch import nn
 
 from kdsearch import metrics
@@ -67,12 +68,21 @@ class Screen:
             reasons.insert(0, f"{parameters:,} parameters are above the study's limit of {limit:,} (max_parameters)")
         return Candidate(recipe=recipe, parameters=parameters, excess=excess, reason="; ".join(reasons) or None)
 
-    def known(self, recipe: Recipe) -> dict[str, float]:
-        """The objectives that need no training, by name: parameters, macs and size_kb."""
-        student = on_meta(recipe.student, self._in_shape, self._classes)
-        with user_code(f"{type(recipe.student).__name__}'s forward pass"):
-            macs = metrics.macs(student, self._in_shape)
-        return {"parameters": metrics.parameters(student), "macs": macs, "size_kb": metrics.size_kb(student)}
+    def known(self, candidate: Candidate) -> dict[str, float]:
+        """The objectives that need no training, by name: parameters, macs and size_kb; parameters alone where the
+        candidate cannot be trained anyway.
+        """
+        if candidate.reason is not None:
+            return {"parameters": candidate.parameters}
+        chosen = candidate.recipe.student
+        student = on_meta(chosen, self._in_shape, self._classes)
+        with user_code(f"{type(chosen).__name__}'s forward pass"):
+            try:
+                macs = metrics.macs(student, self._in_shape)
+            except (RuntimeError, NotImplementedError):
+                # a forward pass that looks at values cannot be followed without them
+                macs = metrics.macs(chosen.build(self._in_shape, self._classes), self._in_shape)
+        return {"parameters": candidate.parameters, "macs": macs, "size_kb": metrics.size_kb(student)}
 
 
 def check_space(study: Study, screen: Screen, possible: int = 0) -> None:
@@ -81,20 +91,27 @@ def check_space(study: Study, screen: Screen, possible: int = 0) -> None:
     Raises `Mistake` for the first mistake, for a parameter name with two distributions, and where not one of the
     recipes can work, each reason once. `possible` recipes are known to work already.
     """
-    known: dict[str, object] = {}
+    known: dict[str, BaseDistribution] = {}
     reasons: dict[str, None] = {}
+    sizes: list[int] = []
     for number in range(_MOST_DRAWS):
         if number >= _DRAWS and possible:
             break
         recipe, trial = run_space(study.space, draw(number))
-        merge_distributions(known, trial.distributions)  # type: ignore[arg-type]
+        merge_distributions(known, trial.distributions)
         candidate = screen(recipe)
         if candidate.reason is None:
             possible += 1
+        elif candidate.excess > 0:
+            sizes.append(candidate.parameters)
         else:
             reasons[candidate.reason] = None
-    if not possible:
-        listed = list(reasons)
-        shown = "\n".join(f"  - {reason}" for reason in listed[:8])
-        more = f"\n  - and {len(listed) - 8} more of the kind" if len(listed) > 8 else ""
-        raise Mistake(f"none of {_MOST_DRAWS} recipes drawn from the space can work:\n{shown}{more}")
+    if possible:
+        return
+    listed = list(reasons)
+    if sizes:
+        span = f"{min(sizes):,} to {max(sizes):,}"
+        listed.insert(0, f"{span} parameters are above the study's limit of {study.max_parameters:,} (max_parameters)")
+    shown = "\n".join(f"  - {reason}" for reason in listed[:8])
+    more = f"\n  - and {len(listed) - 8} more of the kind" if len(listed) > 8 else ""
+    raise Mistake(f"none of {_MOST_DRAWS} recipes drawn from the space can work:\n{shown}{more}")

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any, Protocol
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
@@ -88,8 +94,11 @@ def run_space(space: Space, choose: Choose) -> tuple[Recipe, RecordingTrial]:
     return recipe, trial
 
 
-def replay(space: Space, params: Mapping[str, Any]) -> Recipe:
-    """The recipe that `params` give; a `Mistake` where a parameter is missing, superfluous or out of range."""
+def replay(space: Space, params: Mapping[str, Any]) -> tuple[Recipe, RecordingTrial]:
+    """The recipe that `params` give, and what was asked for it.
+
+    Raises `Mistake` where a parameter is missing, superfluous or out of range.
+    """
 
     def choose(name: str, _distribution: BaseDistribution) -> Scalar:
         if name not in params:
@@ -100,7 +109,16 @@ def replay(space: Space, params: Mapping[str, Any]) -> Recipe:
     recipe, trial = run_space(space, choose)
     if unused := set(params) - set(trial.params):
         raise Mistake(f"the space never suggests {', '.join(sorted(unused))} with the parameters {dict(params)}")
-    return recipe
+    return recipe, trial
+
+
+def check_compatible(stored: Mapping[str, BaseDistribution], now: Mapping[str, BaseDistribution]) -> None:
+    """Raise `Mistake` where a sampler could not learn from `stored`: other kinds of distribution, or other choices."""
+    for name in stored.keys() & now.keys():
+        try:
+            check_distribution_compatibility(stored[name], now[name])
+        except ValueError:
+            raise Mistake(f"the parameter {name!r} was {stored[name]} and is now {now[name]}") from None
 
 
 def draw(seed: int) -> Choose:

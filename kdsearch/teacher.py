@@ -18,10 +18,10 @@ from kdsearch import metrics
 from kdsearch.data.base import Data, Split
 from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors
 from kdsearch.losses import hard_labels, soften
-from kdsearch.mistakes import Mistake, user_code
+from kdsearch.mistakes import Mistake, UserCodeError, user_code
 from kdsearch.seeds import derive
 from kdsearch.students.base import count_parameters
-from kdsearch.training import Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
+from kdsearch.training import DivergedError, Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,38 @@ def as_teachers(given: Teacher | Sequence[Teacher]) -> tuple[Teacher, ...]:
     return teachers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Untrained:
+    """Teachers that are built but have no weights yet: enough to know their sizes, layers and content key."""
+
+    teachers: tuple[Teacher, ...]
+    members: tuple[nn.Module, ...]
+    keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, given: Teacher | Sequence[Teacher], data: Data) -> "Untrained":
+        """Build every member. Raises `Mistake` for one that does not fit the data or whose weights file is missing."""
+        teachers = as_teachers(given)
+        members = tuple(_built(teacher, data) for teacher in teachers)
+        keys = tuple(_key(teacher, member, data) for teacher, member in zip(teachers, members, strict=True))
+        return cls(teachers=teachers, members=members, keys=keys)
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256("/".join(self.keys).encode()).hexdigest()[:32]
+
+    def freeze(self, data: Data, folder: Path, on_epoch: Callable[[int, Epoch], bool] | None = None) -> Frozen:
+        """See `freeze`."""
+        for number, (teacher, module, key) in enumerate(zip(self.teachers, self.members, self.keys, strict=True)):
+            if teacher.weights is not None:
+                _load_weights(module, Path(teacher.weights))
+            else:
+                report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
+                _load_or_train(teacher, module, data, folder, key, report)
+            module.eval().requires_grad_(False)
+        return Frozen(members=self.members, key=self.key)
+
+
 def freeze(
     given: Teacher | Sequence[Teacher],
     data: Data,
@@ -80,17 +112,7 @@ def freeze(
     `StopRequestedError` is raised with the training so far kept, and the next call goes on from there.
     A kept file that is torn or altered is trained again.
     """
-    members, keys = [], []
-    for number, teacher in enumerate(as_teachers(given)):
-        module = _built(teacher, data)
-        keys.append(_key(teacher, module, data))
-        if teacher.weights is not None:
-            _load_weights(module, Path(teacher.weights))
-        else:
-            report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
-            _load_or_train(teacher, module, data, folder, keys[-1], report)
-        members.append(module.eval().requires_grad_(False))
-    return Frozen(members=tuple(members), key=hashlib.sha256("/".join(keys).encode()).hexdigest()[:32])
+    return Untrained.of(given, data).freeze(data, folder, on_epoch)
 
 
 def _built(teacher: Teacher, data: Data) -> nn.Module:
@@ -190,19 +212,25 @@ def _load_or_train(
     # kept every few epochs, so that an interrupted training goes on
     while state is None or state.epoch < teacher.epochs:
         done = state.epoch if state is not None else 0
-        state = fit(
-            module,
-            loss,
-            optim=teacher.optim,
-            examples=len(data.train),
-            epochs=teacher.epochs,
-            upto=min(done + 5, teacher.epochs),
-            seed=derive(teacher.seed, "teacher"),
-            stage="teacher",
-            state=state,
-            evaluate=evaluate,
-            on_epoch=watch,
-        )
+        try:
+            with user_code("the teacher's training"):
+                state = fit(
+                    module,
+                    loss,
+                    optim=teacher.optim,
+                    examples=len(data.train),
+                    epochs=teacher.epochs,
+                    upto=min(done + 5, teacher.epochs),
+                    seed=derive(teacher.seed, "teacher"),
+                    stage="teacher",
+                    state=state,
+                    evaluate=evaluate,
+                    on_epoch=watch,
+                )
+        except UserCodeError as error:
+            if isinstance(error.__cause__, DivergedError):
+                raise Mistake(f"the teacher cannot be trained: it {error.__cause__}") from None
+            raise
         if state.epoch < teacher.epochs:
             save_tensors(unfinished, *pack_state(state))
         if stopped and state.epoch < teacher.epochs:

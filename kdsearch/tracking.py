@@ -144,8 +144,10 @@ class _Writer:
         self._ids: dict[int, str] = {int(number): run.info.run_id for number, run in self._runs.items()}
         self._logged: dict[int, set[tuple[str, int]]] = defaultdict(set)
         self._starts: dict[int, int] = {}
+        self._whole: set[int] = set()
         parents = list(self._search("search"))
         self._parent = parents[0].info.run_id if parents else self._create_parent(began_ms)
+        self._describe_parent()
 
     def search(self, status: str) -> None:
         self._client.update_run(self._parent, status=status)
@@ -184,11 +186,23 @@ class _Writer:
         self._done.add(record.number)
 
     def _run(self, record: TrialRecord) -> str:
-        self._starts[record.number] = int(record.described.get("start_epochs", 0))
-        if record.number in self._ids:
-            return self._ids[record.number]
-        from mlflow.entities import Param
+        """The trial's run, created where there is none. What an earlier writer may have left out is written again."""
+        number = record.number
+        self._starts[number] = int(record.described.get("start_epochs", 0))
+        if number in self._whole:
+            return self._ids[number]
+        if number in self._ids:
+            self._recall(number)
+        else:
+            self._ids[number] = self._create_run(record)
+        run = self._ids[number]
+        seeds = {f"seed_{stage}": seed for stage, seed in record.seeds.items()}
+        self._log_params(run, {**record.described, **seeds})
+        self._client.log_text(run, json.dumps(record.recipe, indent=2), "recipe.json")
+        self._whole.add(number)
+        return run
 
+    def _create_run(self, record: TrialRecord) -> str:
         tags = {
             **self._tags("trial"),
             "mlflow.parentRunId": self._parent,
@@ -198,13 +212,19 @@ class _Writer:
         described = record.described
         name = f"trial {record.number:03d} {described.get('family', '')} {described.get('start', '')}".strip()
         run = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)
-        run_id: str = run.info.run_id
-        self._ids[record.number] = run_id
-        seeds = {f"seed_{stage}": seed for stage, seed in record.seeds.items()}
-        params = [Param(key, str(value)) for key, value in {**described, **seeds}.items()]
-        self._client.log_batch(run_id, params=params)
-        self._client.log_text(run_id, json.dumps(record.recipe, indent=2), "recipe.json")
-        return run_id
+        return str(run.info.run_id)
+
+    def _recall(self, number: int) -> None:
+        """Learn which epochs an earlier writer logged: trained again after a kill, they give the same values later."""
+        for stage in ("hints", "pretrain", "distil"):
+            before = self._starts[number] if stage == "distil" else 0
+            points = self._client.get_metric_history(self._ids[number], f"{stage}/loss")
+            self._logged[number] |= {(stage, point.step - before) for point in points}
+
+    def _log_params(self, run: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
 
     def _log_lines(self, number: int, lines: list[Epoch]) -> None:
         fresh = [line for line in lines if (line["stage"], line["epoch"]) not in self._logged[number]]
@@ -228,7 +248,7 @@ class _Writer:
         name = self._facts.name
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            own = "MLFLOW_TRACKING_URI" not in os.environ
+            own = not os.environ.get("MLFLOW_TRACKING_URI")
             location = (workspace.artifacts / name).as_uri() if own else None
             return str(self._client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage == "deleted":
@@ -236,13 +256,14 @@ class _Writer:
         return str(experiment.experiment_id)
 
     def _create_parent(self, began_ms: int) -> str:
-        facts = self._facts
-        name = f"search {facts.name}"
+        name = f"search {self._facts.name}"
         run = self._client.create_run(
             self._experiment, start_time=began_ms - 1, tags=self._tags("search"), run_name=name
         )
-        from mlflow.entities import Param
+        return str(run.info.run_id)
 
+    def _describe_parent(self) -> None:
+        facts = self._facts
         shown: dict[str, Any] = {
             "data": facts.data["name"],
             "data_fingerprint": facts.data["fingerprint"],
@@ -252,10 +273,8 @@ class _Writer:
             "objectives": ", ".join(facts.objectives),
             "seed": facts.seed,
         }
-        run_id: str = run.info.run_id
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in shown.items()])
-        self._client.set_tag(run_id, "mlflow.note.content", facts.card)
-        return run_id
+        self._log_params(self._parent, shown)
+        self._client.set_tag(self._parent, "mlflow.note.content", facts.card)
 
     def _tags(self, role: str) -> dict[str, str]:
         return {"kdsearch.role": role, "kdsearch.study": self._facts.name, "kdsearch.study_id": self._facts.id}

@@ -37,7 +37,7 @@ def executor(request, prepared):
 
 def segment(prepared, mood="good", upto=3, state=None, trial=7):
     moody = {"mood": mood} if "moods" in prepared.study.card else {}
-    recipe = replay(prepared.study.space, {**PARAMS, **moody})
+    recipe, _ = replay(prepared.study.space, {**PARAMS, **moody})
     return Segment(
         trial=trial,
         recipe=recipe,
@@ -134,10 +134,10 @@ def test_workers_whose_data_differ_from_the_drivers_refuse_to_work(tmp_path):
 RUN = """
 import sys
 from kdsearch import api
-if __name__ == "__main__":
-    results = api.run(sys.argv[1], workspace=sys.argv[2], workers=2, track=False, listeners=[
-        lambda happening: print(type(happening).__name__, flush=True)])
-    print("ended", results.ended.interrupted, flush=True)
+# no guard: a script's workers do not run the script again
+results = api.run(sys.argv[1], workspace=sys.argv[2], workers=2, track=False, listeners=[
+    lambda happening: print(type(happening).__name__, flush=True)])
+print("ended", results.ended.interrupted, flush=True)
 """
 
 
@@ -231,3 +231,27 @@ def test_a_study_file_edited_while_it_runs_does_not_reach_its_workers(tmp_path, 
         local.shutdown()
     changed = prepare(Source(path=path), Workspace.chosen(tmp_path / "runs"))
     assert bits(advance(segment(changed), changed.data, changed.signals)) != bits(expected), "a new run sees the edit"
+
+
+def test_ctrl_c_while_workers_are_starting_leaves_no_traceback(tmp_path):
+    path = write_study(tmp_path)
+    (tmp_path / "drive.py").write_text(RUN)
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "drive.py"), str(path), str(tmp_path / "runs")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        start_new_session=True,
+    )
+    said = ""
+    for line in driver.stdout:
+        said += line
+        if line.startswith("TrialBegan"):
+            break
+    time.sleep(0.5)
+    os.killpg(driver.pid, signal.SIGINT)
+    said += driver.stdout.read()
+    assert driver.wait(timeout=120) == 0, said
+    assert "ended True" in said
+    assert "Traceback" not in said

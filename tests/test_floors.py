@@ -32,7 +32,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "optuna": {"space", "store", "sampling", "driver"},
+    "optuna": {"space", "screening", "store", "sampling", "driver"},
     "pebble": {"executors.local"},
 }
 # and those that may name its types for the type checker alone

@@ -70,26 +70,25 @@ def test_a_continued_search_equals_an_undisturbed_one_to_the_bit(search, tmp_pat
 
 def test_a_search_interrupted_in_the_middle_of_trials_equals_an_undisturbed_one(search, tmp_path, monkeypatch):
     path = write_study(tmp_path)
-    epochs = iter(range(100))
+    asked = iter(range(1000))
 
     def interrupted():
-        # asked in the loop and after each epoch of the driver; says yes once, somewhere inside
-        return next(epochs) > 9
+        # asked between epochs, of the teacher too, and in the driver's loop: says yes from somewhere inside on
+        return next(asked) > 12
 
     first = _search_stopping(path, tmp_path / "runs", interrupted)
     assert first.ended.interrupted
+    assert first.records
     assert any(record.state == "running" for record in first.records) or len(first.records) < 4
     assert essence(search(path)) == essence(search(path, workspace=tmp_path / "other"))
 
 
 def _search_stopping(path, workspace, stopping):
-    from kdsearch.prepare import prepare
     from kdsearch.search import search as drive
     from kdsearch.study import Source
     from kdsearch.workspace import Workspace
 
-    prepared = prepare(Source(path=path), Workspace.chosen(workspace))
-    ended = drive(prepared, engine="inline", stopping=stopping)
+    ended = drive(Source(path=path), Workspace.chosen(workspace), engine="inline", stopping=stopping)
     return api.Results(ended.facts, ended.records, ended)
 
 
@@ -115,6 +114,83 @@ def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(search, t
     logs = list((tmp_path / "runs" / "small" / "logs").iterdir())
     assert any("no more patience" in log.read_text() for log in logs)
     assert any(str(logs[0].parent) in note for note in notes)
+
+
+def test_what_is_wrong_with_some_recipes_alone_fails_those_and_the_study_goes_on(search, tmp_path):
+    # each is one width in 100,000: the draws that are checked before the search do not meet it
+    path = write_study(
+        tmp_path,
+        ('student = Mine(width=trial.suggest_int("width", 2, 40))', CHOSEN),
+        ("trials=4", "trials=4, sampler=Scripted()"),
+        append=SCRIPTED,
+    )
+    results = search(path)
+    reasons = {record.params["width"]: (record.state, record.reason) for record in results.records}
+    assert reasons[777][0] == reasons[778][0] == "failed"
+    assert "ZeroDivisionError" in reasons[777][1]
+    assert "has no layer 'hidden9'" in reasons[778][1]
+    assert reasons[9] == ("complete", None)
+    assert not results.ended.failed
+
+
+SCRIPTED = """
+import optuna
+
+class Scripted(optuna.samplers.RandomSampler):
+    widths = iter([9, 777, 778, 10])
+
+    def sample_independent(self, study, trial, name, distribution):
+        return next(self.widths) if name == "width" else super().sample_independent(study, trial, name, distribution)
+"""
+CHOSEN = """student = Mine(width=trial.suggest_int("width", 2, 100_000))
+    if student.width == 777:
+        1 / 0
+    if student.width == 778:
+        return Recipe(student=student, start=Hints(epochs=1, student_layer="hidden9"), epochs=3)
+    student = dataclasses.replace(student, width=min(student.width, 40))"""
+
+
+def test_a_student_whose_forward_pass_looks_at_values_can_be_searched(search, tmp_path):
+    path = write_study(
+        tmp_path,
+        (
+            '        if self.training and self.mood == "slow":',
+            "        if inputs.sum().item() > 1e9:\n            return None\n"
+            '        if self.training and self.mood == "slow":',
+        ),
+    )
+    results = search(path, trials=2)
+    assert [record.state for record in results.records] == ["complete"] * 2
+    assert results.records[0].known["macs"] == 74 * results.records[0].params["width"]
+
+
+def test_what_is_wrong_is_found_before_the_teacher_is_trained(search, tmp_path):
+    path = write_study(tmp_path, ("epochs=3,", "epochs=0,"))
+    epochs = []
+    with pytest.raises(Mistake, match="epochs must be"):
+        search(path, listeners=[epochs.append])
+    assert epochs == []
+
+
+def test_a_teacher_that_diverges_is_the_users_to_mend(search, tmp_path):
+    optim = 'epochs=2, optim=Optim(name="sgd", lr=1e30))'
+    path = write_study(tmp_path, ("classes), epochs=2)", f"classes), {optim}"))
+    with pytest.raises(Mistake, match="the teacher cannot be trained: it diverged"):
+        search(path)
+
+
+def test_whoever_listens_is_told_how_a_search_ended_that_raised(tmp_path):
+    heard = []
+
+    def listen(happening):
+        heard.append(happening)
+        if isinstance(happening, TrialEnded):
+            raise RuntimeError("a listener's own fault")
+
+    with pytest.raises(RuntimeError):
+        api.run(write_study(tmp_path), workspace=tmp_path / "runs", engine="inline", track=False, listeners=[listen])
+    assert heard[-1].failed
+    assert not heard[-1].interrupted
 
 
 def test_a_study_whose_first_trials_all_fail_ends_early_and_says_so(search, tmp_path):
@@ -230,7 +306,7 @@ def test_a_study_made_in_python_runs_in_local_workers(tmp_path):
     study = Study(name="made", data=data, teacher=teacher, space=space, trials=2)
     results = api.run(study, workspace=tmp_path / "runs", track=False, workers=1)
     assert [record.state for record in results.records] == ["complete"] * 2
-    exported = api.export("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
+    exported = api.export_student("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
     assert exported.card["student"]["kind"] == "Flat"
 
 
@@ -249,6 +325,7 @@ CHANGES = {
     "teacher": ("ConvNet(width=6, depth=3)", "ConvNet(width=7, depth=3)"),
     "the space no longer fits": ('"temperature", 1, 10', '"temperature", 1, 3'),
     "another recipe": ("epochs=3,", "epochs=4,"),
+    "'start' was CategoricalDistribution": ('["none", "pretrain"]', '["none", "pretrain", "hints"]'),
 }
 
 

@@ -9,7 +9,8 @@ from tests.studies_for_tests import with_moods, write_study
 
 
 @pytest.fixture
-def runs_of(monkeypatch):
+def runs_of(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MLflow keeps the artifacts of a database that is not the workspace's in ./mlruns
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def read(uri):

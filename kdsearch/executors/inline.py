@@ -1,5 +1,6 @@
 """Runs every segment in the driver's own process, one after the other: for tests, debuggers and exact repetition."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from kdsearch.data.base import Data
@@ -11,19 +12,20 @@ from kdsearch.trial import Failed, Progress, Segment
 
 
 class Inline:
-    """An executor without workers: `submit` returns when the segment is done."""
+    """An executor without workers: `submit` returns when the segment is done, or once `stopping` after an epoch."""
 
-    def __init__(self, data: Data, signals: Signals) -> None:
+    def __init__(self, data: Data, signals: Signals, stopping: Callable[[], bool] = lambda: False) -> None:
         self.capacity = 1
         self._data = data
         self._signals = signals
         self._events: list[TrialEpoch] = []
+        self._asked = stopping
         self._stopping = False
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         def on_epoch(line: Epoch) -> bool:
             self._events.append(TrialEpoch(segment.trial, line))
-            return self._stopping
+            return self._stopping or self._asked()
 
         future: Future[Progress | Failed] = Future()
         future.set_result(run_segment(segment, self._data, self._signals, on_epoch))

@@ -2,15 +2,20 @@
 
 The pool is Pebble's: a worker that dies costs its one segment and is replaced. Workers hear of a stop through a file
 and report epochs through a datagram socket in the same private folder: neither has a lock that a dying worker could
-keep. Workers ignore Ctrl-C, which a terminal sends to all processes of a group, and end when the driver is gone.
+keep. Workers never see Ctrl-C, which a terminal sends to all processes of a group, and end when the driver is gone.
+They do not run the driver's main module again, as `spawn` would: what they need of it travels with each segment.
 """
 
 import json
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from concurrent.futures import Future
-from multiprocessing import get_context
+from multiprocessing import popen_spawn_posix, spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
@@ -18,8 +23,36 @@ from pebble import ProcessExpired, ProcessPool
 from kdsearch.events import TrialEpoch
 from kdsearch.executors import worker
 from kdsearch.executors.base import Job, LostError
-from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, Segment
+
+_launching = threading.Lock()
+
+
+class _Popen(popen_spawn_posix.Popen):
+    """Starts a process with Ctrl-C blocked from its first instruction on, and without the driver's main module."""
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        whole = spawn.get_preparation_data
+        with _launching:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            spawn.get_preparation_data = lambda name: {
+                key: value for key, value in whole(name).items() if not key.startswith("init_main")
+            }
+            try:
+                super()._launch(process_obj)  # type: ignore[misc]
+            finally:
+                spawn.get_preparation_data = whole
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 class Local:
@@ -37,7 +70,7 @@ class Local:
             max_workers=capacity,
             initializer=worker.enter,
             initargs=(cloudpickle.dumps(job), str(self._private)),
-            context=get_context("spawn"),
+            context=_Context(),
         )
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
@@ -80,8 +113,11 @@ def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]") -> None
     elif error is not None:
         future.set_exception(error)
     else:
-        result = cloudpickle.loads(done.result())
-        if isinstance(result, Mistake):
+        try:
+            result = cloudpickle.loads(done.result())
+        except Exception as unreadable:  # else the driver would wait for this future for ever
+            result = unreadable
+        if isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)

@@ -1,4 +1,4 @@
-"""A local worker process. Imports little before `enter` has made it safe from Ctrl-C and from being orphaned."""
+"""A local worker process: ends when its driver is gone, loads the study with its first segment, runs segments."""
 
 import json
 import os

@@ -24,19 +24,19 @@ def space(trial: Trial) -> Recipe:
     match trial.suggest_categorical("start", ["none", "hints", "pretrain"]):
         case "hints":
             start = Hints(
-                epochs=6,
+                epochs=5,
                 teacher_layer=trial.suggest_categorical("teacher_layer", [0.25, 0.5, 0.75]),
                 student_layer=trial.suggest_categorical("student_layer", [0.25, 0.5, 0.75]),
                 regressor=trial.suggest_categorical("regressor", ["conv", "pooled"]),
             )
         case "pretrain":
-            start = Pretrain(epochs=trial.suggest_int("pretrain_epochs", 5, 15, step=5))
+            start = Pretrain(epochs=trial.suggest_int("pretrain_epochs", 5, 10, step=5))
         case _:
             start = None
     distil = Distil(
         temperature=trial.suggest_float("temperature", 1, 20, log=True), alpha=trial.suggest_float("alpha", 0, 1)
     )
-    return Recipe(student=student, start=start, distil=distil, optim=Optim(lr=1e-2), epochs=30)
+    return Recipe(student=student, start=start, distil=distil, optim=Optim(lr=1e-2, batch_size=64), epochs=25)
 
 
 def study() -> Study:

@@ -31,6 +31,7 @@ def serve(workspace: str | None, port: int | None) -> int:
     command += ["--backend-store-uri", away or place.tracking_uri]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and workspace
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
         status = server.wait()

@@ -5,6 +5,7 @@ Data       MNIST: 10,000 of the training images to train on, 10,000 others for v
            The four IDX files in a folder named by --data or KDSEARCH_DATA.
 Papers     Hinton et al. 2015 (arXiv:1503.02531), FitNets (arXiv:1412.6550), Wang & Lan 2017 (arXiv:1709.02929).
 Command    kdsearch run studies/mnist.py --data DIR
+Result     10,360 weights, 98.43 % on test beside the teacher's 99.13 (one run, seed 0; reports/mnist/RESULTS.md)
 """
 
 from kdsearch import ConvNet, Data, Distil, Hints, Optim, Pretrain, Recipe, Study, Teacher, Trial, mnist

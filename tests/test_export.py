@@ -101,7 +101,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(made, tmp_path):
         api.export_student("small", tmp_path / "mine", trial=0, workspace=folder / "runs")
     assert (tmp_path / "mine" / "thesis.txt").exists()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(Mistake, match=r"holds notes.txt, student.json"):
+    with pytest.raises(Mistake, match=r"it holds notes.txt; name another"):
         api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
     (tmp_path / "file").write_text("")
     with pytest.raises(Mistake, match="is a file"):

@@ -48,8 +48,6 @@ def study() -> Study:
         teacher=teacher,
         space=space,
         trials=20,
-        first=[
-            {"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)
-        ],
+        first=[{"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)],
         segment_epochs=3,
     )

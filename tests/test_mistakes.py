@@ -18,7 +18,7 @@ def test_a_mistake_in_user_code_is_clear_already():
 
 def test_a_syntax_error_says_its_line():
     with (
-        pytest.raises(UserCodeError, match=r"the study file raised SyntaxError.*\(line 2\)"),
+        pytest.raises(UserCodeError, match=r"the study file raised SyntaxError: .*line 2\)$"),
         user_code("the study file"),
     ):
         compile("x = 1\nx = = 2\n", "study.py", "exec")

@@ -172,7 +172,7 @@ class Driver:
             self._broken_in_a_row = 0
             if proposal.candidate.reason is None:
                 break
-            self._add(proposal)
+            self._add(proposal, number)
             self._counts["screened"] += 1
             self._proposals.told(number, TrialState.PRUNED)
             self._tell(TrialEnded(self._store.record(number)))
@@ -180,16 +180,15 @@ class Driver:
             raise ExhaustedError(
                 f"{_SCREENED_IN_A_ROW} proposals in a row could not work; the last because: {proposal.candidate.reason}"
             )
-        recipe = proposal.candidate.recipe
-        self._add(proposal)
+        seeds = self._add(proposal, number)
         self._counts["running"] += 1
-        self._running[number] = _Running(recipe, Seeds.of(self._study.seed, recipe, number), proposal.known)
+        self._running[number] = _Running(proposal.candidate.recipe, seeds, proposal.known)
         self._tell(TrialBegan(self._store.record(number)))
         self._submit(executor, number)
 
-    def _add(self, proposal: Proposal) -> None:
+    def _add(self, proposal: Proposal, number: int) -> Seeds:
+        """Write the proposal to the database as trial `number`; gives its seeds."""
         recipe = proposal.candidate.recipe
-        number = len(self._store.frozen_trials())
         seeds = Seeds.of(self._study.seed, recipe, number)
         added = self._store.add(
             params=proposal.params,
@@ -210,6 +209,7 @@ class Driver:
                 f"another driver, of another workspace, writes to the study {self._study.name!r}; end one of them"
             )
         self._proposals.accepted(number, proposal.token)
+        return seeds
 
     def _record_broken(self, broken: BrokenProposalError) -> None:
         """The user's own code raised on a proposal: a failed trial, unless it does so again and again."""

@@ -14,6 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdsearch.data.base import Data, Split
 from kdsearch.students.base import count_parameters
 
+_WATCHED = 2000
+"""Validation examples behind the curves' accuracy; a final accuracy is of the whole split."""
+
 
 def logits(module: nn.Module, data: Data, split: Split, batch_size: int = 512) -> Tensor:
     """Logits (N, K) float32 of `module` in evaluation mode; the module's mode is put back."""
@@ -25,6 +28,12 @@ def logits(module: nn.Module, data: Data, split: Split, batch_size: int = 512) -
     finally:
         module.train(training)
     return torch.cat(parts).clone()
+
+
+def watched_accuracy(module: nn.Module, data: Data) -> dict[str, float]:
+    """What a curve shows after an epoch: the accuracy on at most `_WATCHED` validation examples."""
+    watched = data.validation.head(_WATCHED)
+    return {"validation_accuracy": accuracy(logits(module, data, watched).argmax(1), watched.labels)}
 
 
 def accuracy(predictions_N: Tensor, labels_N: Tensor) -> float:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -196,12 +197,6 @@ def _load_or_train(
     def loss(index_B: Tensor) -> dict[str, Tensor]:
         return {"loss": hard_labels(module(data.normalize(data.train.inputs[index_B])), data.train.labels[index_B])}
 
-    watched = data.validation.head(2000)
-
-    def evaluate() -> dict[str, float]:
-        predictions = metrics.logits(module, data, watched).argmax(1)
-        return {"validation_accuracy": metrics.accuracy(predictions, watched.labels)}
-
     stopped = False
 
     def watch(line: Epoch) -> bool:
@@ -224,7 +219,7 @@ def _load_or_train(
                     seed=derive(teacher.seed, "teacher"),
                     stage="teacher",
                     state=state,
-                    evaluate=evaluate,
+                    evaluate=partial(metrics.watched_accuracy, module, data),
                     on_epoch=watch,
                 )
         except UserCodeError as error:

@@ -137,11 +137,9 @@ class _Writer:
         self._facts = facts
         self._client = _client(workspace)
         self._experiment = self._find_experiment(workspace)
-        self._runs = {run.data.tags["kdsearch.trial"]: run for run in self._search("trial")}
-        self._done = {
-            int(number) for number, run in self._runs.items() if run.data.tags.get("kdsearch.mirrored") == "whole"
-        }
-        self._ids: dict[int, str] = {int(number): run.info.run_id for number, run in self._runs.items()}
+        runs = {int(run.data.tags["kdsearch.trial"]): run for run in self._search("trial")}
+        self._done = {number for number, run in runs.items() if run.data.tags.get("kdsearch.mirrored") == "whole"}
+        self._ids: dict[int, str] = {number: run.info.run_id for number, run in runs.items()}
         self._logged: dict[int, set[tuple[str, int]]] = defaultdict(set)
         self._starts: dict[int, int] = {}
         self._whole: set[int] = set()
@@ -150,8 +148,9 @@ class _Writer:
         self._describe_parent()
 
     def search(self, status: str) -> None:
-        self._client.update_run(self._parent, status=status)
-        if status != "RUNNING":
+        if status == "RUNNING":
+            self._client.update_run(self._parent, status=status)
+        else:
             self._client.set_terminated(self._parent, status=status)
 
     def page(self, name: str, content: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,6 @@ from kdsearch.seeds import derive
 from kdsearch.signals import Signals
 from kdsearch.stages import Distil, Start
 from kdsearch.training import Epoch, TrainState, fit, pack_state, unpack_state
-
-_WATCHED = 2000
-"""Validation examples behind the curves' accuracy; the final accuracy is of the whole split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +154,6 @@ def _stage(
 ) -> TrainState:
     seed = segment.seeds.distil if isinstance(stage, Distil) else segment.seeds.start
     work = stage.begin(student, data, signals, seed)
-    watched = data.validation.head(_WATCHED)
-
-    def evaluate() -> dict[str, float]:
-        predictions = metrics.logits(student, data, watched).argmax(1)
-        return {"validation_accuracy": metrics.accuracy(predictions, watched.labels)}
-
     return fit(
         work.module,
         work.loss,
@@ -172,7 +164,7 @@ def _stage(
         seed=seed,
         stage=stage.name,
         state=state,
-        evaluate=evaluate if work.scores_classes else None,
+        evaluate=partial(metrics.watched_accuracy, student, data) if work.scores_classes else None,
         on_epoch=watch,
     )
 

@@ -1,0 +1,132 @@
+"""What a user writes without kdsearch: Optuna's TPE over the same space, a DataLoader, the teacher run on every batch.
+
+One process, torch's default threads, every trial trained in full, nothing shared. Prints one JSON line per finished
+trial: seconds since the loop began, accuracy on all validation examples, parameters. The data, the space and the
+networks' shapes are kdsearch's, so that both sides do the same work; nothing else of it is used.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import mnist_space
+from kdsearch import Hints, Recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--teacher", required=True, help="its weights, safetensors")
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    data = mnist_space.data()
+    scaled = data.train.inputs.float()
+    mean, std = scaled.mean(), scaled.std()
+    held_inputs, held_labels = (data.validation.inputs.float() - mean) / std, data.validation.labels
+    train = TensorDataset((scaled - mean) / std, data.train.labels)
+    loader = DataLoader(train, batch_size=mnist_space.BATCH_SIZE, shuffle=True)
+    teacher = mnist_space.teacher(data).build()
+    teacher.load_state_dict(load_file(arguments.teacher))
+    teacher.eval()
+    began = time.time()
+
+    def objective(trial: optuna.Trial) -> tuple[float, int]:
+        recipe = mnist_space.space(trial)
+        student = recipe.student.build(data.shape, data.classes)
+        student.train()
+        start(recipe, student, teacher, loader)
+        distil(recipe, student, teacher, loader)
+        accuracy = right_share(student, held_inputs, held_labels)
+        size = sum(parameter.numel() for parameter in student.parameters())
+        line = {"seconds": time.time() - began, "accuracy": accuracy, "parameters": size, **trial.params}
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return accuracy, size
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=arguments.seed)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study.optimize(objective, timeout=arguments.seconds)
+
+
+def start(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any]) -> None:
+    if recipe.start is None:
+        return
+    loss: Callable[[Tensor, Tensor], Tensor]
+    parameters: Iterable[nn.Parameter]
+    if not isinstance(recipe.start, Hints):
+        fit(recipe, recipe.start.epochs, loader, student.parameters(), lambda x, y: F.cross_entropy(student(x), y))
+        return
+    upto, guided = _part(teacher, recipe.start.teacher_layer), _part(student, recipe.start.student_layer)
+    with torch.no_grad():
+        example = next(iter(loader))[0][:2]
+        wanted, given = upto(example).shape, guided(example).shape
+    regressor = nn.Conv2d(given[1], wanted[1], 1)
+    size = min(wanted[-1], given[-1])
+
+    def loss(x: Tensor, _labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = F.adaptive_avg_pool2d(upto(x), size)
+        return F.mse_loss(regressor(F.adaptive_avg_pool2d(guided(x), size)), target)
+
+    parameters = [*student.parameters(), *regressor.parameters()]
+    fit(recipe, recipe.start.epochs, loader, parameters, loss)
+
+
+def distil(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any]) -> None:
+    temperature, alpha = recipe.distil.temperature, recipe.distil.alpha
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            soft = F.log_softmax(teacher(x) / temperature, dim=1)
+        logits = student(x)
+        given = F.log_softmax(logits / temperature, dim=1)
+        kl = F.kl_div(given, soft, reduction="batchmean", log_target=True)
+        return (1 - alpha) * F.cross_entropy(logits, y) + alpha * temperature**2 * kl
+
+    fit(recipe, recipe.epochs - recipe.start_epochs, loader, student.parameters(), loss)
+
+
+def fit(
+    recipe: Recipe,
+    epochs: int,
+    loader: DataLoader[Any],
+    parameters: Iterable[nn.Parameter],
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    optimizer = torch.optim.Adam(parameters, lr=recipe.optim.lr)
+    for _ in range(epochs):
+        for inputs, labels in loader:
+            value = loss(inputs, labels)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+
+@torch.no_grad()
+def right_share(module: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    module.eval()
+    parts = zip(inputs.split(500), labels.split(500), strict=True)
+    return sum(int((module(x).argmax(1) == y).sum()) for x, y in parts) / len(labels)
+
+
+def _part(module: nn.Module, position: str | float) -> nn.Sequential:
+    """The network up to a relative position among its blocks, the classifier left out; halves go up."""
+    blocks = list(module.children())[:-1]
+    return nn.Sequential(*blocks[: max(1, int(float(position) * len(blocks) + 0.5))])
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,9 @@ Question   How long until the hypervolume that Optuna and a training loop have a
 Data       MNIST: 10,000 of the training images, 10,000 others for validation; the folder by --data or KDSEARCH_DATA.
 Command    python -m benchmarks.vanilla --data DIR
 
-Both sides run this very space and train alike (Adam at a constant rate, no schedule). KDSEARCH_BENCHMARK_WIDTH chooses the
-teacher (32: 112,106 weights; 96: 1,001,962), KDSEARCH_BENCHMARK_SEED the seed, KDSEARCH_BENCHMARK_TEACHER its weights.
+Both sides run this very space and train alike (Adam at a constant rate, no schedule). KDSEARCH_BENCHMARK_WIDTH chooses
+the teacher (32: 112,106 weights; 96: 1 million), KDSEARCH_BENCHMARK_SEED the seed, KDSEARCH_BENCHMARK_TEACHER the
+file of its weights.
 """
 
 import os

@@ -88,8 +88,8 @@ class Hints:
             torch.manual_seed(derive(seed, "regressor"))
             regressor = self.regressor_between(guided, tuple(features_N.shape[1:]))
 
-        def loss(index_B: Tensor) -> dict[str, Tensor]:
-            guided_B = forward_to(student, guided_path, data.normalize(data.train.inputs[index_B]))
+        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
+            guided_B = forward_to(student, guided_path, data.batch(index_B))
             term = hint(*_meet(regressor, guided_B, features_N[index_B].float(), pooled=self.regressor == "pooled"))
             return {"loss": term, "hint": term}
 
@@ -162,8 +162,8 @@ class Pretrain:
     def begin(self, student: nn.Module, data: Data, signals: Signals, seed: int) -> Work:
         del signals, seed
 
-        def loss(index_B: Tensor) -> dict[str, Tensor]:
-            term = hard_labels(student(data.normalize(data.train.inputs[index_B])), data.train.labels[index_B])
+        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
+            term = hard_labels(student(data.batch(index_B)), data.train.labels[index_B])
             return {"loss": term, "hard": term}
 
         return Work(module=student, loss=loss, scores_classes=True)
@@ -192,8 +192,8 @@ class Distil:
         del seed
         teacher_MNK = signals.logits()
 
-        def loss(index_B: Tensor) -> dict[str, Tensor]:
-            student_BK = student(data.normalize(data.train.inputs[index_B]))
+        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
+            student_BK = student(data.batch(index_B))
             hard = hard_labels(student_BK, data.train.labels[index_B])
             soft = soft_targets(student_BK, teacher_MNK[:, index_B], self.temperature)
             return {"loss": (1 - self.alpha) * hard + self.alpha * soft, "hard": hard, "soft": soft}

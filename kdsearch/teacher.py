@@ -194,8 +194,8 @@ def _load_or_train(
     except (FileNotFoundError, DamagedError):
         state = None
 
-    def loss(index_B: Tensor) -> dict[str, Tensor]:
-        return {"loss": hard_labels(module(data.normalize(data.train.inputs[index_B])), data.train.labels[index_B])}
+    def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
+        return {"loss": hard_labels(module(data.batch(index_B)), data.train.labels[index_B])}
 
     stopped = False
 

@@ -18,8 +18,9 @@ from kdsearch.seeds import derive
 Epoch = dict[str, Any]
 """One line of a learning curve: stage, epoch (from 1, within the stage), loss and its terms, lr, seconds, ..."""
 
-# takes the indices of a batch of training examples; gives the terms of the loss, of which "loss" is minimized
-BatchLoss = Callable[[Tensor], dict[str, Tensor]]
+# takes the indices (B,) of a batch of training examples and the stage's epoch, from 0; gives the terms of the loss, of
+# which "loss" is minimized
+BatchLoss = Callable[[Tensor, int], dict[str, Tensor]]
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _SCHEDULES = ("constant", "cosine", "linear", "step")
@@ -150,7 +151,7 @@ def fit(
 ) -> TrainState:
     """Train `module` in place from `state` (None: from its present weights) to epoch `upto` of a stage of `epochs`.
 
-    `loss` gets the indices (B,) of each batch of the `examples`, every one of which occurs once an epoch. `evaluate`
+    `loss` gets the indices (B,) of each batch of the `examples`, every one of which occurs once an epoch, and the epoch. `evaluate`
     is called after each epoch, without gradients; `on_epoch` gets that epoch's line and ends the call early by
     returning True. Returns the state after the last epoch run; the same arguments give the same bits, and so does any
     division into several calls. Raises `DivergedError`.
@@ -199,7 +200,7 @@ def _one_epoch(
         rate = optim.lr_at(epoch + number / len(batches), epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        terms = loss(batch)
+        terms = loss(batch, epoch)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         optimizer.step()

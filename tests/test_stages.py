@@ -51,9 +51,9 @@ def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals
 def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signals):
     work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
     everything = torch.arange(60)
-    before = work.loss(everything)["loss"].item()
+    before = work.loss(everything, 0)["loss"].item()
     train(work, epochs=8)
-    assert work.loss(everything)["loss"].item() < before / 2
+    assert work.loss(everything, 0)["loss"].item() < before / 2
 
 
 def test_hints_train_a_regressor_that_is_not_in_the_student(student, tiny_data, signals):
@@ -91,7 +91,7 @@ def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny
     inputs = tiny_data.normalize(tiny_data.train.inputs[index])
     ours, theirs = forward_to(student, "block2", inputs), forward_to(frozen.members[0], "block2", inputs)
     expected = 0.5 * (ours - theirs).square().sum() / 3
-    assert work.loss(index)["loss"].item() == pytest.approx(expected.item(), rel=1e-3)
+    assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signals):
@@ -109,7 +109,7 @@ def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
     ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
     wanted = functional.avg_pool2d(signals.features("block1")[index].float(), 2)  # 8x8 to 4x4
     expected = 0.5 * (work.module.get_submodule("regressor")(ours) - wanted).square().sum() / 2
-    assert work.loss(index)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_papers_expensive_regressor():
@@ -204,7 +204,7 @@ def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_d
     index = torch.tensor([2, 30])
     logits = student(tiny_data.normalize(tiny_data.train.inputs[index]))
     expected = functional.cross_entropy(logits, tiny_data.train.labels[index]).item()
-    assert work.loss(index)["loss"].item() == pytest.approx(expected)
+    assert work.loss(index, 0)["loss"].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -216,7 +216,7 @@ def test_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, signals,
     ours, theirs = student(inputs), frozen.members[0](inputs)  # the teacher live, on the same examples
     hard = functional.cross_entropy(ours, tiny_data.train.labels[index])
     soft = 9 * ((theirs / 3).softmax(1) * ((theirs / 3).log_softmax(1) - (ours / 3).log_softmax(1))).sum(1).mean()
-    terms = work.loss(index)
+    terms = work.loss(index, 0)
     assert terms["hard"].item() == pytest.approx(hard.item(), rel=1e-4)
     assert terms["soft"].item() == pytest.approx(soft.item(), rel=1e-4)
     assert terms["loss"].item() == pytest.approx(((1 - alpha) * hard + alpha * soft).item(), rel=1e-4)

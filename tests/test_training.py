@@ -30,7 +30,7 @@ def network(channels_last: bool = False) -> nn.Module:
 
 
 def train(module: nn.Module, optim: Optim, upto: int = 6, state: TrainState | None = None, **options) -> TrainState:
-    def loss(index: Tensor) -> dict[str, Tensor]:
+    def loss(index: Tensor, _epoch: int) -> dict[str, Tensor]:
         return {"loss": functional.cross_entropy(module(INPUTS[index]), LABELS[index])}
 
     arguments = {"examples": EXAMPLES, "epochs": 6, "seed": 7, "stage": "some", "loss": loss} | options
@@ -114,7 +114,7 @@ def test_the_callers_generator_is_left_alone_and_does_not_matter():
 def test_the_generator_is_left_alone_when_training_diverges():
     before = torch.get_rng_state()
     with pytest.raises(DivergedError):
-        train(network(), OPTIMS["sgd"], loss=lambda index: {"loss": torch.tensor(math.nan, requires_grad=True)})
+        train(network(), OPTIMS["sgd"], loss=lambda index, _epoch: {"loss": torch.tensor(math.nan, requires_grad=True)})
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -127,7 +127,7 @@ def orders(examples: int, batch_size: int, epochs: int = 2, seed: int = 7) -> li
     """The indices of each batch of each epoch."""
     module, seen = nn.Linear(1, 1), []
 
-    def loss(index: Tensor) -> dict[str, Tensor]:
+    def loss(index: Tensor, _epoch: int) -> dict[str, Tensor]:
         seen[-1].append(index.tolist())
         return {"loss": module.weight.sum()}
 
@@ -196,7 +196,7 @@ def test_sgd_takes_the_step_of_the_textbook():
     optim = Optim(name="sgd", lr=0.1, momentum=0.5, schedule="constant", batch_size=2, weight_decay=0.0)
     fit(
         module,
-        lambda index: {"loss": module.weight.sum()},
+        lambda index, _epoch: {"loss": module.weight.sum()},
         optim=optim,
         examples=4,
         epochs=1,
@@ -211,7 +211,7 @@ def test_sgd_takes_the_step_of_the_textbook():
 def test_a_line_has_the_mean_of_each_term_over_the_examples():
     lines, module = [], nn.Linear(1, 1)
 
-    def loss(index: Tensor) -> dict[str, Tensor]:
+    def loss(index: Tensor, _epoch: int) -> dict[str, Tensor]:
         return {"loss": module.weight.sum() * 0 + index.float().mean(), "first": (index == 0).float().mean()}
 
     fit(module, loss, optim=Optim(batch_size=4), examples=10, epochs=1, upto=1, seed=0, stage="some",
@@ -251,7 +251,7 @@ def test_an_absurd_rate_diverges_with_stage_and_epoch():
 def test_a_loss_that_is_not_finite_names_the_epoch_in_which_it_came(bad):
     module, calls = nn.Linear(1, 1), []
 
-    def loss(index: Tensor) -> dict[str, Tensor]:
+    def loss(index: Tensor, _epoch: int) -> dict[str, Tensor]:
         calls.append(index)
         return {"loss": module.weight.sum() * (bad if len(calls) == 5 else 1.0)}  # the first batch of the third epoch
 

@@ -110,6 +110,10 @@ class Data:
         mean, std = self.statistics
         return (inputs_B.float() - mean) / std
 
+    def batch(self, index_B: Tensor) -> Tensor:
+        """The training examples at `index_B` (B,), normalized."""
+        return self.normalize(self.train.inputs[index_B])
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every array, in hexadecimal: equal data have equal fingerprints on any machine."""

@@ -151,10 +151,10 @@ def fit(
 ) -> TrainState:
     """Train `module` in place from `state` (None: from its present weights) to epoch `upto` of a stage of `epochs`.
 
-    `loss` gets the indices (B,) of each batch of the `examples`, every one of which occurs once an epoch, and the epoch.
-    `evaluate` is called after each epoch, without gradients; `on_epoch` gets that epoch's line and ends the call early by
-    returning True. Returns the state after the last epoch run; the same arguments give the same bits, and so does any
-    division into several calls. Raises `DivergedError`.
+    `loss` gets the indices (B,) of each batch of the `examples`, every one of which occurs once an epoch, and the
+    epoch. `evaluate` is called after each epoch, without gradients; `on_epoch` gets that epoch's line and ends the
+    call early by returning True. Returns the state after the last epoch run; the same arguments give the same bits,
+    and so does any division into several calls. Raises `DivergedError`.
     """
     optimizer = optim.optimizer(module)
     if state is not None:

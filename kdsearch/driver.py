@@ -54,7 +54,7 @@ class Driver:
         self._tell = tell
         self._asked_to_stop = stopping
         self._deadline: float | None = None
-        self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials())
+        self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials(), prepared.facts.reference)
         self._running: dict[int, _Running] = {}
         self._futures: dict[Future[Progress | Failed], int] = {}
         self._counts: Counter[str] = Counter(record.state for record in store.records())

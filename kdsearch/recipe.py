@@ -45,7 +45,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         made = getattr(type(self.student), "__dataclass_params__", None)
-        if made is None or not made.frozen or not isinstance(self.student, Student):
+        if made is None or not made.frozen or not callable(getattr(self.student, "build", None)):
             raise Mistake(
                 f"student must be a frozen dataclass with build(in_shape, classes), got {type(self.student).__name__}"
             )

@@ -24,7 +24,7 @@ from kdsearch.teacher import Teacher, as_teachers
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-SAMPLERS = ("tpe", "nsga2", "random")
+SAMPLERS = ("size_aware", "tpe", "nsga2", "random")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -56,7 +56,7 @@ class Study:
     """What to search, in what, judged by what, for how long.
 
     `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
-    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
+    "size_aware" (expected hypervolume gain from a model of accuracy alone), "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
     out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. `card` defaults to the study file's docstring.

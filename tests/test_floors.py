@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
-    0: ["files", "layers", "losses", "mistakes", "pareto", "seeds", "stopping", "workspace", "data", "data."],
+    0: ["belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "seeds", "stopping", "workspace", "data", "data."],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages"],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "confirm", "driver", "events", "executors", "executors.", "export", "prepare", "proof", "sampling", "search",
-        "store", "tracking",
+        "confirm", "driver", "events", "executors", "executors.", "export", "features", "history", "mirror", "outlook",
+        "prepare", "proof", "sampling", "search", "size_aware", "store", "tracking",
     ],
     6: ["frame", "progress", "report", "report."],
     7: ["__main__", "api", "cli", "tables", "template", "ui"],
@@ -32,7 +32,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "optuna": {"space", "screening", "store", "sampling", "driver"},
+    "optuna": {"space", "screening", "store", "sampling", "driver", "features", "history", "mirror", "outlook", "size_aware"},
     "pebble": {"executors.local"},
 }
 # and those that may name its types for the type checker alone

@@ -56,7 +56,8 @@ class Study:
     """What to search, in what, judged by what, for how long.
 
     `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
-    "size_aware" (expected hypervolume gain from a model of accuracy alone), "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
+    "size_aware" (the largest expected gain in hypervolume by one model of accuracy: sizes are known before training),
+    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
     out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. `card` defaults to the study file's docstring.

@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
-    0: ["belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "seeds", "stopping", "workspace", "data", "data."],
+    0: [
+        "belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "seeds", "stopping", "workspace", "data",
+        "data.",
+    ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages"],
     3: ["recipe"],
@@ -32,7 +35,10 @@ HOMES = {
     "mlflow": {"tracking"},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "optuna": {"space", "screening", "store", "sampling", "driver", "features", "history", "mirror", "outlook", "size_aware"},
+    "optuna": {
+        *("space", "screening", "store", "driver"),
+        *("sampling", "features", "history", "mirror", "outlook", "size_aware"),
+    },
     "pebble": {"executors.local"},
 }
 # and those that may name its types for the type checker alone

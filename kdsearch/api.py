@@ -23,6 +23,7 @@ from kdsearch.export import export as export_trial
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
 from kdsearch.search import search
+from kdsearch.signal_files import space_bytes
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.study import Source, Study
 from kdsearch.tracking import Mirror
@@ -124,7 +125,9 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
 
 
 def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
-    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused."""
+    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
+    the teacher's signals take on this machine's disk.
+    """
     results = open_study(name, workspace=workspace, storage=storage)
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
@@ -135,6 +138,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         "study": name,
         "teacher": {key: results.facts.teacher[key] for key in ("accuracy", "parameters")},
         "trials": counts,
+        "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),
         "hypervolume": results.hypervolume,
         "reference": results.facts.reference,
         "front": [

@@ -55,11 +55,12 @@ OBJECTIVES = {
 class Study:
     """What to search, in what, judged by what, for how long.
 
-    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
-    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
-    out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
-    `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
-    `segment_epochs` epochs. `card` defaults to the study file's docstring.
+    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is "tpe",
+    "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left out, T=4,
+    alpha=0.9 without a start is tried first wherever the space has parameters of those names. `max_parameters` and
+    `max_regressor_macs` screen proposals before training. A trial's state is kept every `segment_epochs` epochs. The
+    teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used features are removed, and
+    hints from a layer whose features would not fit run the teacher. `card` defaults to the study file's docstring.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Study:
     max_parameters: int | None = None
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
+    signals_gb: float = 8.0
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ class Study:
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
-        for limit in ("trials", "segment_epochs", "max_parameters", "max_regressor_macs", "minutes"):
+        for limit in ("trials", "segment_epochs", "max_parameters", "max_regressor_macs", "minutes", "signals_gb"):
             value = getattr(self, limit)
             if value is not None and value <= 0:
                 raise Mistake(f"{limit} must be above 0, got {value}")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from kdsearch import metrics
+from kdsearch.data.views import Views
 from kdsearch.layers import forward_to
 from kdsearch.mistakes import Mistake
 from kdsearch.stages import Distil, Hints, ImpossibleError, Pretrain
@@ -41,7 +42,7 @@ def train(work, epochs: int = 2) -> None:
 def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals, regressor, teacher_layer, guided):
     hints = Hints(epochs=2, teacher_layer=teacher_layer, student_layer=guided, regressor=regressor)
     before = snapshot(student)
-    train(hints.begin(student, tiny_data, signals, 0))
+    train(hints.begin(student, Views(tiny_data), signals, 0))
     for name, tensor in student.state_dict().items():
         above = name.split(".")[0] > guided  # block1 < block2 < block3 < classifier
         # bit for bit, batch-norm statistics and their counters included; below, all of these move
@@ -49,7 +50,7 @@ def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals
 
 
 def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signals):
-    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
     everything = torch.arange(60)
     before = work.loss(everything, 0)["loss"].item()
     train(work, epochs=8)
@@ -57,7 +58,7 @@ def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signa
 
 
 def test_hints_train_a_regressor_that_is_not_in_the_student(student, tiny_data, signals):
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, Views(tiny_data), signals, 0)
     names, parameters = set(student.state_dict()), count_parameters(student)
     regressor = work.module.get_submodule("regressor")
     before = regressor.weight.clone()
@@ -75,7 +76,8 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (
-        hints.begin(student, tiny_data, signals, seed).module.get_submodule("regressor").weight for seed in (1, 1, 2)
+        hints.begin(student, Views(tiny_data), signals, seed).module.get_submodule("regressor").weight
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -84,7 +86,7 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
 
 def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny_data, signals, frozen):
     student = ConvNet(width=4, depth=3).build((1, 8, 8), 3).eval()
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
     work.module.eval()
     assert count_parameters(work.module) == count_parameters(student)
     index = torch.tensor([41, 3, 17])
@@ -96,7 +98,9 @@ def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny
 
 def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signals):
     student = MLP(width=5, depth=2).build((1, 8, 8), 3)
-    work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(
+        student, Views(tiny_data), signals, 0
+    )
     assert work.module.get_submodule("regressor").weight.shape == (8, 5)
     train(work)
 
@@ -104,7 +108,7 @@ def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signal
 def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
     hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2", regressor="pooled")
     student.eval()
-    work = hints.begin(student, tiny_data, signals, 0)
+    work = hints.begin(student, Views(tiny_data), signals, 0)
     index = torch.tensor([5, 50])
     ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
     wanted = functional.avg_pool2d(signals.features("block1")[index].float(), 2)  # 8x8 to 4x4
@@ -195,7 +199,7 @@ def test_an_unknown_layer_names_those_that_exist(student, frozen, owner):
 
 def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_data):
     before = snapshot(student)
-    work = Pretrain(epochs=2).begin(student, tiny_data, None, 0)  # no signals: the teacher has no say
+    work = Pretrain(epochs=2).begin(student, Views(tiny_data), None, 0)  # no signals: the teacher has no say
     train(work)
     assert all(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
     assert work.module is student
@@ -210,7 +214,7 @@ def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_d
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, signals, frozen, alpha):
     student.eval()
-    work = Distil(temperature=3.0, alpha=alpha).begin(student, tiny_data, signals, 0)
+    work = Distil(temperature=3.0, alpha=alpha).begin(student, Views(tiny_data), signals, 0)
     index = torch.tensor([33, 1, 59, 12])
     inputs = tiny_data.normalize(tiny_data.train.inputs[index])
     ours, theirs = student(inputs), frozen.members[0](inputs)  # the teacher live, on the same examples

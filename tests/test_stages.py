@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augment
 from kdsearch.data.views import Views
 from kdsearch.layers import forward_to
 from kdsearch.mistakes import Mistake
@@ -108,10 +109,11 @@ def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signal
 def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
     hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2", regressor="pooled")
     student.eval()
-    work = hints.begin(student, Views(tiny_data), signals, 0)
+    views = Views(tiny_data)
+    work = hints.begin(student, views, signals, 0)
     index = torch.tensor([5, 50])
     ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
-    wanted = functional.avg_pool2d(signals.features("block1")[index].float(), 2)  # 8x8 to 4x4
+    wanted = functional.avg_pool2d(signals.features(views, "block1").view(0)[index].float(), 2)  # 8x8 to 4x4
     expected = 0.5 * (work.module.get_submodule("regressor")(ours) - wanted).square().sum() / 2
     assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -255,3 +257,49 @@ def test_a_layer_is_a_path_or_a_position(name, layer):
 def test_an_unknown_regressor_is_refused():
     with pytest.raises(Mistake, match="regressor must be one of conv, pooled, got 'linear'"):
         Hints(epochs=1, regressor="linear")
+
+
+STAGES = {
+    "distil": Distil(temperature=2.0, alpha=0.7),
+    "hints": Hints(epochs=5, teacher_layer="block2", student_layer="block1"),
+    "pooled": Hints(epochs=5, teacher_layer="block1", student_layer="block2", regressor="pooled"),
+}
+
+
+@given(
+    stage=st.sampled_from(sorted(STAGES)),
+    epoch=st.integers(0, 4),
+    first_epoch=st.integers(0, 3),
+    index=st.lists(st.integers(0, 59), min_size=2, max_size=12),
+    augment=st.one_of(
+        st.none(),
+        st.builds(
+            Augment, shift=st.integers(0, 2), flip=st.booleans(), cutout=st.integers(0, 3),
+            mixup=st.sampled_from([0.0, 0.4]), views=st.integers(1, 3),
+        ),
+    ),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_teacher_that_is_looked_up_and_one_that_runs_live_give_the_same_loss(
+    tiny_data, signals, stage, epoch, first_epoch, index, augment
+):
+    views = Views(tiny_data, augment, first_epoch=first_epoch)
+    losses = []
+    for live in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            student = ConvNet(width=3, depth=3).build((1, 8, 8), 3).eval()
+        work = STAGES[stage].begin(student, views, signals, 0, live=live)
+        losses.append(work.loss(torch.tensor(index), epoch)["loss"])
+        losses[-1].backward()  # a live teacher's outputs can be differentiated against
+    # logits are kept exactly, features to 11 bits; the square of the difference doubles the relative error
+    torch.testing.assert_close(*losses, rtol=1e-4 if stage == "distil" else 5e-3, atol=1e-5)
+
+
+def test_a_live_teacher_stays_as_it_is(student, tiny_data, signals, frozen):
+    before = snapshot(frozen.members[0])
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(
+        student, Views(tiny_data), signals, 0, live=True
+    )
+    train(work)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in frozen.members[0].state_dict().items())

@@ -24,6 +24,7 @@ from kdsearch.export import export as export_trial
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
 from kdsearch.search import search
+from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.study import Source, Study
@@ -131,7 +132,9 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
 
 
 def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
-    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused."""
+    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
+    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
+    """
     store = _store(name, Workspace.chosen(workspace), storage)
     results = Results(store.facts, store.records())
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
@@ -145,6 +148,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         "teacher": {key: results.facts.teacher[key] for key in ("accuracy", "parameters")},
         "trials": counts,
         "account": account(results.records, store.sessions()),
+        "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),
         "hypervolume": results.hypervolume,
         "reference": results.facts.reference,
         "front": [

@@ -244,7 +244,7 @@ def _status(arguments: argparse.Namespace) -> int:
         return DONE
     console = _console()
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
-    say(console, f"study {found['study']}: trials {counts}")
+    say(console, f"study {found['study']}: trials {counts}; the teacher's signals take {found['signals_mb']:,.1f} MB")
     show_front(console, api.open_study(arguments.name, **_place(arguments)))
     show_account(console, found["account"])
     return DONE

@@ -281,6 +281,8 @@ class Driver:
         if isinstance(result, Failed):
             self._fail(number, result.reason, result.trace)
             return
+        for note in result.notes:
+            self._tell(Note(f"trial {number}: {note}"))
         starting = trial.in_start
         trial.take_in(result)
         self._timesheet.add(result)

@@ -1,7 +1,7 @@
 """What is known of a recipe before any training: its layers by name, its size, and whether it can work at all."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution
@@ -35,16 +35,27 @@ class Candidate:
 
 
 class Screen:
-    """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members."""
+    """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members; `check`
+    raises `Mistake` for a recipe that does not fit the data.
+    """
 
-    def __init__(self, study: Study, in_shape: tuple[int, ...], classes: int, teachers: Sequence[nn.Module]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        in_shape: tuple[int, ...],
+        classes: int,
+        teachers: Sequence[nn.Module],
+        check: Callable[[Recipe], None] = lambda recipe: None,
+    ) -> None:
         self._study = study
         self._in_shape = in_shape
         self._classes = classes
         self._teachers = teachers
+        self._check = check
 
     def __call__(self, recipe: Recipe) -> Candidate:
         """Locate, count and judge `recipe`. Raises `Mistake` for a layer, member or input shape that does not exist."""
+        self._check(recipe)
         with user_code(f"{type(recipe.student).__name__}.build()"):
             student = on_meta(recipe.student, self._in_shape, self._classes)
         reasons = []

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("tpe", "nsga2", "random")
+_LIMITS = (
+    *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
+    *("max_parameters", "max_regressor_macs", "signals_gb"),
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -56,14 +60,15 @@ OBJECTIVES = {
 class Study:
     """What to search, in what, judged by what, for how long.
 
-    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
-    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
-    out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
-    `stopping` is a rule of early stopping, or its name in `RULES`; without it every trial is a full distillation.
-    `patience` ends the search after so many complete trials in a row without a gain in hypervolume, `total_epochs` once
-    so many epochs have been trained in all trials together.
-    `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
-    `segment_epochs` epochs. `card` defaults to the study file's docstring.
+    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner, `total_epochs` once
+    so many epochs have been trained in all trials together, and `patience` after so many complete trials in a row
+    without a gain in hypervolume. `stopping` is a rule of early stopping, or its name in `RULES`; without it every
+    trial is a full distillation. `sampler` is "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters
+    that are tried before the sampler's; left out, T=4, alpha=0.9 without a start is tried first wherever the space has
+    parameters of those names. `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's
+    state is kept every `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the
+    least recently used features are removed, and hints from a layer whose features would not fit run the teacher.
+    `card` defaults to the study file's docstring.
     """
 
     name: str
@@ -82,6 +87,7 @@ class Study:
     max_parameters: int | None = None
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
+    signals_gb: float = 8.0
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -96,15 +102,7 @@ class Study:
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
         rule_of(self.stopping)
-        for limit in (
-            "trials",
-            "segment_epochs",
-            "patience",
-            "total_epochs",
-            "max_parameters",
-            "max_regressor_macs",
-            "minutes",
-        ):
+        for limit in _LIMITS:
             value = getattr(self, limit)
             if value is not None and value <= 0:
                 raise Mistake(f"{limit} must be above 0, got {value}")

@@ -43,6 +43,9 @@ class Workspace:
     def study(self, name: str) -> Path:
         return self.root / name
 
+    def signals(self, name: str) -> Path:
+        return self.study(name) / "signals"
+
     def checkpoint(self, name: str, trial: int) -> Path:
         return self.study(name) / "checkpoints" / f"trial-{trial:05d}.safetensors"
 

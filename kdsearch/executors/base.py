@@ -79,7 +79,7 @@ def load_job(job: Job) -> tuple[Study, Data, Signals]:
             given = study.teacher(data)
         return freeze(given, data, job.folder / "teacher")
 
-    return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals")
+    return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals", study.signals_gb)
 
 
 def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]) -> Progress | Failed:
@@ -89,5 +89,5 @@ def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callab
     except DivergedError as error:
         return Failed(trial=segment.trial, reason=str(error), trace="")
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"
         return Failed(trial=segment.trial, reason=reason, trace="".join(traceback.format_exception(error)))

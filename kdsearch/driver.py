@@ -57,7 +57,7 @@ class Driver:
         self._records = store.records()
         self._meter = Meter(budget, store.facts, self._records, clock)
         self._timesheet = Timesheet(executor.capacity, clock)
-        self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials())
+        self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials(), prepared.facts.reference)
         self._keeper = Keeper(prepared.workspace, self._study.name)
         self._intake = Intake(prepared, store, self._proposals, self._keeper, tell, clock)
         self._pauses = Pauses(rule, self._records, self._keeper.holds)

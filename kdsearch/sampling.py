@@ -1,28 +1,21 @@
-"""Proposals: what to try next. Optuna's samplers are asked over a study in memory that mirrors the database.
-
-Why in memory: an ask costs a quarter of what it costs on SQLite, and a proposal that is thrown away as a duplicate
-leaves no trial behind in the database. A sampler by name is made anew for each ask, seeded from the study's seed and
-the trial's number, so that a continued study proposes what an undisturbed one would.
-"""
+"""Proposals: what to try next, by our own sampler or one of Optuna's, and what became of what was tried."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsearch.history import Tried
+from kdsearch.mirror import Mirror, suggest
 from kdsearch.mistakes import Mistake
+from kdsearch.recipe import Recipe
 from kdsearch.screening import Candidate, Screen
-from kdsearch.seeds import derive
-from kdsearch.space import Choose, Scalar, draw, run_space
-from kdsearch.study import OBJECTIVES, Study
+from kdsearch.size_aware import BrokenSpaceError, SizeAware
+from kdsearch.space import Choose, RecordingTrial, Scalar, draw, run_space
+from kdsearch.study import Study
 
-_PATIENT_ASKS = 20
-"""Asks of the study's sampler that may give duplicates for one trial, before uniform draws take its place."""
 _ASKS = 500
 """Asks for one trial, after which the space counts as exhausted."""
 
@@ -34,7 +27,7 @@ STRONG_DEFAULT = {"start": "none", "temperature": 4.0, "alpha": 0.9}
 class Proposal:
     """A candidate with the parameters that gave it; `proposed` is the fingerprint of the recipe as the space gave it.
 
-    `token` names it to `Proposals.told`.
+    `token` names it to `Proposals.accepted`.
     """
 
     candidate: Candidate
@@ -63,18 +56,25 @@ class ExhaustedError(Exception):
 
 
 class Proposals:
-    """Asks the study's sampler, and tells it what became of each proposal. `past` are the database's trials."""
+    """Asks the study's sampler, and tells it what became of each proposal.
 
-    def __init__(self, study: Study, screen: Screen, past: Sequence[FrozenTrial]) -> None:
+    `past` are the database's trials; `reference` the hypervolume's reference, by objective. `notes` are what users
+    should hear of, each once; whoever tells them empties the list.
+    """
+
+    def __init__(
+        self, study: Study, screen: Screen, past: Sequence[FrozenTrial], reference: Mapping[str, float]
+    ) -> None:
+        self.notes: list[str] = []
+        self._noted: set[str] = set()
         self._study = study
         self._screen = screen
         self._seen = {trial.user_attrs["fingerprint"] for trial in past if "fingerprint" in trial.user_attrs}
-        self._storage = InMemoryStorage()
-        directions = [OBJECTIVES[name].direction for name in study.objectives]
-        self._memory = optuna.create_study(directions=directions, storage=self._storage)
-        self._id = self._storage.get_study_id_from_name(self._memory.study_name)
-        self._memory.add_trials(past)
-        self._tokens = {trial.number: token for token, trial in enumerate(past)}
+        self._tried = {trial.number: Tried.of(trial) for trial in past}
+        self._asked: dict[int, Proposal] = {}
+        self._tokens = 0
+        self._own = SizeAware(study, screen, reference, self._note) if study.sampler == "size_aware" else None
+        self._mirror = None if self._own else Mirror(study, list(self._tried.values()), self._note)
         self._first = [dict(params) for params in first_of(study)][len(past) :]
 
     def propose(self, number: int) -> Proposal:
@@ -82,76 +82,115 @@ class Proposals:
 
         Raises `ExhaustedError`, and `BrokenProposalError` for what is wrong with this proposal alone.
         """
-        attempt = 0
-        while attempt < _ASKS:
-            if self._first:
-                self._memory.enqueue_trial(self._first.pop(0))
-            else:
-                attempt += 1
-            self._memory.sampler = self._sampler(number, attempt)
-            trial = self._memory.ask()
-            try:
-                recipe, recorded = run_space(self._study.space, _from_optuna(trial))
-                candidate = self._screen(recipe)
-                new = candidate.recipe.fingerprint() not in self._seen
-                known = self._screen.known(candidate) if new else {}
-            except Mistake as error:
-                self._memory.tell(trial.number, state=TrialState.FAIL)
-                raise BrokenProposalError(trial.params, trial.distributions, error) from error
-            if new:
-                self._seen.add(candidate.recipe.fingerprint())
-                self._constrain(trial, candidate)
-                attrs = self._storage.get_trial(self._trial_id(trial.number)).system_attrs
-                return Proposal(
-                    candidate,
-                    known,
-                    recipe.fingerprint(),
-                    recorded.params,
-                    recorded.distributions,
-                    dict(attrs),
-                    trial.number,
-                )
-            self._memory.tell(trial.number, state=TrialState.FAIL)  # a duplicate: samplers do not look at failures
+        while self._first:
+            if (proposal := self._ask(number, 0, self._first.pop(0))) is not None:
+                return proposal
+        for attempt in range(1, 2 if self._own else _ASKS + 1):
+            if (proposal := self._ask(number, attempt, None)) is not None:
+                return proposal
         raise ExhaustedError(f"{_ASKS} proposals in a row were repeats: the space holds no more than it has given")
 
     def accepted(self, number: int, token: int) -> None:
         """The proposal `token` became trial `number` of the database."""
-        self._tokens[number] = token
-
-    def told(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
-        """What became of trial `number`."""
-        self._memory.tell(self._tokens[number], values=values, state=state)
+        proposal = self._asked.pop(token)
+        self._tried[number] = Tried(
+            number=number,
+            params=proposal.params,
+            distributions=proposal.distributions,
+            state=TrialState.RUNNING,
+            known=proposal.known,
+            system_attrs=proposal.system_attrs,
+        )
+        if self._mirror is not None:
+            self._mirror.accepted(self._tried[number], token)
 
     def standing(self, number: int, values: Sequence[float]) -> None:
-        pass
+        """What the waiting trial `number` has shown so far, as objectives; to be called again as it shows more."""
+        self._change(replace(self._tried[number], values=tuple(values)))
 
     def continued(self, pruned: int, number: int) -> None:
-        self._tokens[number] = self._tokens[pruned]
+        """Trial `number` goes on from where the pruned one stood, and takes its place."""
+        before = self._tried.pop(pruned)
+        self._tried[number] = replace(before, number=number, state=TrialState.RUNNING)
+        if self._mirror is not None:
+            self._mirror = Mirror(self._study, list(self._tried.values()), self._note)
 
-    def _trial_id(self, token: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._id, token)
+    def told(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        """How trial `number` ended. A PRUNED one keeps the values that it is given here, or showed last."""
+        before = self._tried[number]
+        if state == TrialState.PRUNED and values is None:
+            kept = before.values
+        else:
+            kept = tuple(values) if values is not None and state != TrialState.FAIL else None
+        self._change(replace(before, state=state, values=kept))
 
-    def _constrain(self, trial: optuna.Trial, candidate: Candidate) -> None:
-        """Let the sampler learn what cannot work: at most 0 is feasible."""
-        if self._study.max_parameters is not None:
-            trial.set_constraint("max_parameters", candidate.excess)
-        impossible = candidate.reason is not None and candidate.excess <= 0
-        trial.set_constraint("impossible", 1.0 if impossible else 0.0)
+    def _ask(self, number: int, attempt: int, fixed: Mapping[str, Any] | None) -> Proposal | None:
+        """A proposal, or None where the sampler gave a recipe that was there before."""
+        history = list(self._tried.values())
+        if self._own is not None:
+            return self._ask_own(self._own, number, history, fixed)
+        assert self._mirror is not None
+        return self._ask_optuna(self._mirror, number, attempt, history, fixed)
 
-    def _sampler(self, number: int, attempt: int) -> BaseSampler:
-        seed = derive(self._study.seed, "sampler", number, attempt) % 2**32
-        if attempt >= _PATIENT_ASKS:
-            return RandomSampler(seed=seed)
-        match self._study.sampler:
-            case "tpe":
-                return TPESampler(seed=seed)
-            case "nsga2":
-                return NSGAIISampler(seed=seed)
-            case "random":
-                return RandomSampler(seed=seed)
-            case sampler:
-                assert isinstance(sampler, BaseSampler)
-                return sampler
+    def _ask_own(
+        self, sampler: SizeAware, number: int, history: Sequence[Tried], fixed: Mapping[str, Any] | None
+    ) -> Proposal | None:
+        try:
+            choice = sampler.ask(number, history, self._seen, fixed)
+        except BrokenSpaceError as broken:
+            raise BrokenProposalError(broken.params, broken.distributions, broken.mistake) from broken
+        if choice is None:
+            return None
+        try:
+            known = self._screen.known(choice.candidate)
+        except Mistake as error:
+            self._seen.add(choice.candidate.recipe.fingerprint())
+            trial = choice.sketch.trial
+            raise BrokenProposalError(trial.params, trial.distributions, error) from error
+        return self._proposal(choice.candidate, known, choice.sketch.recipe, choice.sketch.trial, {}, self._tokens)
+
+    def _ask_optuna(
+        self, mirror: Mirror, number: int, attempt: int, history: Sequence[Tried], fixed: Mapping[str, Any] | None
+    ) -> Proposal | None:
+        trial = mirror.ask(number, attempt, history, fixed)
+        try:
+            recipe, recorded = run_space(self._study.space, suggest(trial))
+            candidate = self._screen(recipe)
+            new = candidate.recipe.fingerprint() not in self._seen
+            known = self._screen.known(candidate) if new else {}
+        except Mistake as error:
+            mirror.refuse(trial)
+            raise BrokenProposalError(trial.params, trial.distributions, error) from error
+        if not new:
+            mirror.refuse(trial)
+            return None
+        return self._proposal(candidate, known, recipe, recorded, mirror.constrain(trial, candidate), trial.number)
+
+    def _proposal(
+        self,
+        candidate: Candidate,
+        known: dict[str, float],
+        recipe: Recipe,
+        recorded: RecordingTrial,
+        system_attrs: dict[str, Any],
+        token: int,
+    ) -> Proposal:
+        self._seen.add(candidate.recipe.fingerprint())
+        self._tokens = token + 1
+        self._asked[token] = Proposal(
+            candidate, known, recipe.fingerprint(), recorded.params, recorded.distributions, system_attrs, token
+        )
+        return self._asked[token]
+
+    def _change(self, trial: Tried) -> None:
+        self._tried[trial.number] = trial
+        if self._mirror is not None:
+            self._mirror.told(trial)
+
+    def _note(self, note: str) -> None:
+        if note not in self._noted:
+            self._noted.add(note)
+            self.notes.append(note)
 
 
 def first_of(study: Study) -> list[Mapping[str, Any]]:
@@ -189,18 +228,3 @@ def check_first(study: Study, screen: Screen) -> int:
 def _preferring(params: Mapping[str, Any]) -> Choose:
     otherwise: Callable[[str, BaseDistribution], Scalar] = draw(0)
     return lambda name, distribution: params[name] if name in params else otherwise(name, distribution)
-
-
-def _from_optuna(trial: optuna.Trial) -> Choose:
-    def choose(name: str, distribution: BaseDistribution) -> Scalar:
-        match distribution:
-            case FloatDistribution(low=low, high=high, step=step, log=log):
-                return trial.suggest_float(name, low, high, step=step, log=log)
-            case IntDistribution(low=low, high=high, step=step, log=log):
-                return trial.suggest_int(name, low, high, step=step, log=log)
-            case CategoricalDistribution(choices=choices):
-                chosen: Scalar = trial.suggest_categorical(name, choices)
-                return chosen
-        raise Mistake(f"parameter {name!r}: {distribution} is not one of float, int and categorical")
-
-    return choose

@@ -1,6 +1,7 @@
 """What is known of a recipe before any training: its layers by name, its size, and whether it can work at all."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ from torch import nn
 
 from kdsearch import metrics
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.plain import as_json
 from kdsearch.recipe import Recipe
 from kdsearch.space import draw, merge_distributions, run_space
 from kdsearch.stages import Hints, ImpossibleError
-from kdsearch.students.base import on_meta
+from kdsearch.students.base import Student, on_meta
 from kdsearch.study import Study
 
 _DRAWS = 64
@@ -37,6 +39,8 @@ class Candidate:
 class Screen:
     """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members; `check`
     raises `Mistake` for a recipe that does not fit the data.
+
+    What it builds a network for (milliseconds) is kept by student, and by student and hints.
     """
 
     def __init__(
@@ -52,32 +56,35 @@ class Screen:
         self._classes = classes
         self._teachers = teachers
         self._check = check
+        self._sizes: dict[str, int] = {}
+        self._figures: dict[str, dict[str, float]] = {}
+        self._hints: dict[str, tuple[Hints, str | None]] = {}
 
     def __call__(self, recipe: Recipe) -> Candidate:
         """Locate, count and judge `recipe`. Raises `Mistake` for a layer, member or input shape that does not exist."""
         self._check(recipe)
-        with user_code(f"{type(recipe.student).__name__}.build()"):
-            student = on_meta(recipe.student, self._in_shape, self._classes)
+        parameters = self.parameters(recipe.student)
         reasons = []
         if isinstance(recipe.start, Hints):
-            if not 0 <= recipe.start.member < len(self._teachers):
-                raise Mistake(
-                    f"hints from ensemble member {recipe.start.member}, but the teacher has {len(self._teachers)} "
-                    "(counted from 0)"
-                )
-            teacher = self._teachers[recipe.start.member]
-            hints = recipe.start.located(student, teacher)
+            joined = f"{_written(recipe.student)} {_written(recipe.start)}"
+            if joined not in self._hints:
+                self._hints[joined] = self._joined(recipe.student, recipe.start)
+            hints, reason = self._hints[joined]
             recipe = dataclasses.replace(recipe, start=hints)
-            try:
-                hints.check(student, teacher, self._in_shape, self._study.max_regressor_macs)
-            except ImpossibleError as error:
-                reasons.append(str(error))
-        parameters = metrics.parameters(student)
+            if reason is not None:
+                reasons.append(reason)
         limit = self._study.max_parameters
         excess = parameters - limit if limit is not None else 0
         if excess > 0:
             reasons.insert(0, f"{parameters:,} parameters are above the study's limit of {limit:,} (max_parameters)")
         return Candidate(recipe=recipe, parameters=parameters, excess=excess, reason="; ".join(reasons) or None)
+
+    def parameters(self, student: Student) -> int:
+        """The exact size of a student. Raises `Mistake` for an input shape that its family does not take."""
+        written = _written(student)
+        if written not in self._sizes:
+            self._sizes[written] = metrics.parameters(self._meta(student))
+        return self._sizes[written]
 
     def known(self, candidate: Candidate) -> dict[str, float]:
         """The objectives that need no training, by name: parameters, macs and size_kb; parameters alone where the
@@ -85,15 +92,43 @@ class Screen:
         """
         if candidate.reason is not None:
             return {"parameters": candidate.parameters}
-        chosen = candidate.recipe.student
-        student = on_meta(chosen, self._in_shape, self._classes)
+        written = _written(candidate.recipe.student)
+        if written not in self._figures:
+            self._figures[written] = self._counted(candidate.recipe.student)
+        return {"parameters": candidate.parameters, **self._figures[written]}
+
+    def _meta(self, student: Student) -> nn.Module:
+        with user_code(f"{type(student).__name__}.build()"):
+            return on_meta(student, self._in_shape, self._classes)
+
+    def _joined(self, chosen: Student, hints: Hints) -> tuple[Hints, str | None]:
+        """The hints with their layers named, and why they cannot work, None where they can."""
+        if not 0 <= hints.member < len(self._teachers):
+            raise Mistake(
+                f"hints from ensemble member {hints.member}, but the teacher has {len(self._teachers)} (counted from 0)"
+            )
+        student, teacher = self._meta(chosen), self._teachers[hints.member]
+        hints = hints.located(student, teacher)
+        try:
+            hints.check(student, teacher, self._in_shape, self._study.max_regressor_macs)
+        except ImpossibleError as error:
+            return hints, str(error)
+        return hints, None
+
+    def _counted(self, chosen: Student) -> dict[str, float]:
+        student = self._meta(chosen)
         with user_code(f"{type(chosen).__name__}'s forward pass"):
             try:
                 macs = metrics.macs(student, self._in_shape)
             except (RuntimeError, NotImplementedError):
                 # a forward pass that looks at values cannot be followed without them
                 macs = metrics.macs(chosen.build(self._in_shape, self._classes), self._in_shape)
-        return {"parameters": candidate.parameters, "macs": macs, "size_kb": metrics.size_kb(student)}
+        return {"macs": macs, "size_kb": metrics.size_kb(student)}
+
+
+def _written(part: object) -> str:
+    """What a part of a recipe is known by: samplers ask for hundreds of recipes of few different students."""
+    return json.dumps(as_json(part))
 
 
 def check_space(study: Study, screen: Screen, possible: int = 0) -> None:

@@ -3,6 +3,7 @@
 A space must be a pure function of what it suggests: then a stored trial is replayed by running it again.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -87,11 +88,16 @@ class RecordingTrial:
 def run_space(space: Space, choose: Choose) -> tuple[Recipe, RecordingTrial]:
     """Run `space` with values from `choose`. Errors in it become one message; anything but a Recipe is a `Mistake`."""
     trial = RecordingTrial(choose)
+    return recipe_of(space, trial), trial
+
+
+def recipe_of(space: Space, trial: RecordingTrial) -> Recipe:
+    """`run_space` for a trial that the caller keeps, so that what was suggested before a mistake is known."""
     with user_code("space()"):
         recipe = space(trial)
     if not isinstance(recipe, Recipe):
         raise Mistake(f"space() must return a kdsearch.Recipe, got {type(recipe).__name__}")
-    return recipe, trial
+    return recipe
 
 
 def replay(space: Space, params: Mapping[str, Any]) -> tuple[Recipe, RecordingTrial]:
@@ -124,25 +130,61 @@ def check_compatible(stored: Mapping[str, BaseDistribution], now: Mapping[str, B
 def draw(seed: int) -> Choose:
     """Values drawn uniformly (on the log scale where the distribution is), reproducibly."""
     random = Random(seed)  # noqa: S311 - nothing here is a secret
+    return lambda _name, distribution: from_unit(distribution, random.random())
 
-    def choose(_name: str, distribution: BaseDistribution) -> Scalar:
+
+def mutated(params: Mapping[str, Any], seed: int, *, step: float = 0.15) -> Choose:
+    """Values like `params`, one or two of them changed: a choice to any other, a number by about `step` of its range.
+
+    Which are changed is drawn from `params`; what the space asks for beyond them, since a condition changed, is drawn
+    uniformly.
+    """
+    random = Random(seed)  # noqa: S311 - nothing here is a secret
+    changed = set(random.sample(sorted(params), min(len(params), random.choice((1, 1, 2)))))
+
+    def choose(name: str, distribution: BaseDistribution) -> Scalar:
+        if name not in params or not _contains(distribution, params[name]):
+            return from_unit(distribution, random.random())
+        if name not in changed:
+            kept: Scalar = params[name]
+            return kept
         if isinstance(distribution, CategoricalDistribution):
-            chosen: Scalar = random.choice(distribution.choices)
+            others = [choice for choice in distribution.choices if choice != params[name]] or [params[name]]
+            chosen: Scalar = random.choice(others)
             return chosen
-        if isinstance(distribution, IntDistribution):
-            if distribution.log:
-                drawn: int = round(distribution.low * (distribution.high / distribution.low) ** random.random())
-                return drawn
-            return random.randrange(int(distribution.low), int(distribution.high) + 1, int(distribution.step))
-        assert isinstance(distribution, FloatDistribution)
-        if distribution.step is not None:
-            steps = round((distribution.high - distribution.low) / distribution.step)
-            return min(distribution.high, distribution.low + distribution.step * random.randint(0, steps))
-        if distribution.log:
-            return float(distribution.low * (distribution.high / distribution.low) ** random.random())
-        return random.uniform(distribution.low, distribution.high)
+        unit = to_unit(distribution, params[name]) + random.gauss(0, step)
+        return from_unit(distribution, min(max(unit, 0.0), math.nextafter(1.0, 0.0)))
 
     return choose
+
+
+def to_unit(distribution: BaseDistribution, value: Scalar) -> float:
+    """Where in [0, 1] a number lies in its distribution's range, on its log scale where it has one."""
+    assert isinstance(distribution, (FloatDistribution, IntDistribution)) and isinstance(value, (int, float))
+    low, high = distribution.low, distribution.high
+    if low == high:
+        return 0.0
+    return math.log(value / low) / math.log(high / low) if distribution.log else (value - low) / (high - low)
+
+
+def from_unit(distribution: BaseDistribution, unit: float) -> Scalar:
+    """The value at `unit` in [0, 1): the inverse of `to_unit` up to rounding; each choice has an equal share."""
+    if isinstance(distribution, CategoricalDistribution):
+        chosen: Scalar = distribution.choices[int(unit * len(distribution.choices))]
+        return chosen
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        value = low * (high / low) ** unit
+        return (
+            min(max(round(value), int(low)), int(high))
+            if isinstance(distribution, IntDistribution)
+            else min(value, high)
+        )
+    if distribution.step is None:
+        return low + (high - low) * unit
+    steps = int(unit * (round((high - low) / distribution.step) + 1))
+    return min(high, low + distribution.step * steps)
 
 
 def merge_distributions(known: dict[str, BaseDistribution], more: Mapping[str, BaseDistribution]) -> None:

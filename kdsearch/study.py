@@ -25,7 +25,7 @@ from kdsearch.teacher import Teacher, as_teachers
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-SAMPLERS = ("tpe", "nsga2", "random")
+SAMPLERS = ("size_aware", "tpe", "nsga2", "random")
 _LIMITS = (
     *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
     *("max_parameters", "max_regressor_macs", "signals_gb"),
@@ -63,12 +63,13 @@ class Study:
     `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner, `total_epochs` once
     so many epochs have been trained in all trials together, and `patience` after so many complete trials in a row
     without a gain in hypervolume. `stopping` is a rule of early stopping, or its name in `RULES`; without it every
-    trial is a full distillation. `sampler` is "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters
-    that are tried before the sampler's; left out, T=4, alpha=0.9 without a start is tried first wherever the space has
-    parameters of those names. `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's
-    state is kept every `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the
-    least recently used features are removed, and hints from a layer whose features would not fit run the teacher.
-    `card` defaults to the study file's docstring.
+    trial is a full distillation. `sampler` is "size_aware" (expected hypervolume gain from a model of accuracy alone),
+    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
+    out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
+    `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
+    `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
+    features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
+    study file's docstring.
     """
 
     name: str

@@ -54,7 +54,7 @@ def finish(figures: Sequence[Figure], *, as_json: bool) -> int:
             verdict = "" if figure.holds is None else "holds" if figure.holds else "MISSED"
             shown = "-" if _finite(figure.value) is None else f"{figure.value:.4g}"
             table.add_row(figure.name, shown, figure.target, verdict)
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
     return 0 if all(figure.holds is not False for figure in figures) else 1
 
 

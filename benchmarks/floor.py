@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from safetensors.torch import save_file
 
-from benchmarks import mnist_space, sides, traces
+from benchmarks import mnist_space, sides, timeline
 from benchmarks.common import Figure, at_most, say
 from kdsearch.mistakes import Mistake
 
@@ -33,7 +34,8 @@ def figures(reference: Path | None, folder: Path) -> list[Figure]:
     """Seconds of the same trials, without start-up and teacher, and their ratio: medians of `ROUNDS` rounds in turn."""
     if reference is None or not reference.is_file():
         raise Mistake(f"--floor needs the script of another plain loop by --reference FILE, got {reference}")
-    weights = sides.teacher_weights(None, folder / "teacher.safetensors")
+    weights = folder / "untrained.safetensors"  # its values do not change what a step costs
+    save_file(mnist_space.teacher(mnist_space.data()).build().state_dict(), weights)
     theirs_weights = folder / "reference-teacher.pt"  # the reference trains its own where there is none
     theirs, ours = [], []
     for number in range(ROUNDS):
@@ -56,7 +58,7 @@ def _seconds(command: list[Any], out: Path) -> float:
     out.unlink(missing_ok=True)
     whole = [sys.executable, "-m", "benchmarks.floor", *map(str, command), "--out", str(out)]
     sides.wait_for(sides.begin(whole, out.with_suffix(".log")), lambda: False, 1800)
-    done = traces.read(out)
+    done = timeline.read(out)
     if len(done) != len(TRIALS):
         raise Mistake(f"{command[0]} wrote {len(done)} of {len(TRIALS)} trials to --out")
     return done[-1].seconds

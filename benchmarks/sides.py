@@ -17,9 +17,9 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from benchmarks import mnist_space, traces
+from benchmarks import mnist_space, timeline
 from benchmarks.common import say
-from benchmarks.traces import Reference, Trace
+from benchmarks.timeline import Reference, Trace
 from kdsearch import api, metrics
 from kdsearch.files import load_tensors, write_atomically, write_text
 from kdsearch.mistakes import Mistake
@@ -87,7 +87,7 @@ def plain(weights: Path, seconds: float, seed: int, folder: Path) -> Trace:
         process = begin([sys.executable, "-m", "benchmarks.plain", *map(str, asked)], folder / f"plain-{seed}.log")
         wait_for(process, lambda: False, 4 * seconds + 600)  # the loop ends by itself, after the trial it is in
         part.replace(kept)
-    return traces.until(traces.read(kept), seconds)
+    return timeline.until(timeline.read(kept), seconds)
 
 
 def kdsearch(weights: Path, seed: int, folder: Path, enough: Callable[[Trace], bool], limit: float) -> Run:
@@ -150,7 +150,7 @@ def _records(workspace: Path) -> list[TrialRecord]:
 
 
 def _trace(records: Sequence[TrialRecord], began: float) -> Trace:
-    return traces.trace(
+    return timeline.trace(
         {
             "seconds": record.ended_ms / 1000 - began,
             "accuracy": record.measured["accuracy"],
@@ -182,5 +182,5 @@ def _account(records: Sequence[TrialRecord], workspace: Path, began: float) -> R
 
 def _run_of(kept: Mapping[str, Any]) -> Run:
     return Run(
-        trace=traces.trace(kept["trace"]), search_began=kept["search_began"], student_share=kept["student_share"]
+        trace=timeline.trace(kept["trace"]), search_began=kept["search_began"], student_share=kept["student_share"]
     )

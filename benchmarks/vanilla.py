@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmarks import floor, sides, traces
+from benchmarks import floor, sides, timeline
 from benchmarks.common import Figure, finish, options, say
 from benchmarks.sides import Run
-from benchmarks.traces import Reference, Trace, spread
+from benchmarks.timeline import Reference, Trace, spread
 from kdsearch.mistakes import Mistake
 
 RECORDED = Path(__file__).with_name("traces")
@@ -91,17 +91,17 @@ def measure(arguments: argparse.Namespace, race: Race, folder: Path) -> list[Fig
     weights = sides.teacher_weights(given, folder / "teacher.safetensors")
     seconds = arguments.seconds or race.seconds
     if recorded:
-        loops = [traces.until(traces.read(path), seconds) for path in recorded]
+        loops = [timeline.until(timeline.read(path), seconds) for path in recorded]
         say(f"plain loop: {len(loops)} recorded traces")
     else:
         loops = [sides.plain(weights, seconds, seed, folder) for seed in range(arguments.repeats)]
     if not all(loops):
         raise Mistake(f"the plain loop finished no trial in {seconds:g} s; give it more --seconds")
     zero = sides.reference()
-    level = max(traces.hypervolume(loop, zero) for loop in loops)
+    level = max(timeline.hypervolume(loop, zero) for loop in loops)
 
     def enough(trace: Trace) -> bool:
-        return len(trace) >= MORE_TRIALS and traces.hypervolume(trace, zero) >= level
+        return len(trace) >= MORE_TRIALS and timeline.hypervolume(trace, zero) >= level
 
     limit = min(seconds, QUICK_SECONDS) if arguments.quick else seconds
     seeds = arguments.seeds or range(3 if arguments.quick else 5)
@@ -122,18 +122,18 @@ def figures(
     """Every run of kdsearch against every trace of the plain loop, which has its hypervolume after `seconds`."""
     at = {name: [until_level(loop, run, zero, seconds * part) for loop, run in product(loops, runs)]
           for name, part in (("all", 1.0), ("half", 0.5))}  # fmt: skip
-    rates = [traces.full_per_hour(loop) for loop in loops]
-    ours = [traces.full_per_hour(run.trace, run.search_began) for run in runs]
-    sooner = [traces.ratio(slow, fast) for slow, fast in at["all"]]
-    final = [traces.hypervolume(loop, zero) for loop in loops]
+    rates = [timeline.full_per_hour(loop) for loop in loops]
+    ours = [timeline.full_per_hour(run.trace, run.search_began) for run in runs]
+    sooner = [timeline.ratio(slow, fast) for slow, fast in at["all"]]
+    final = [timeline.hypervolume(loop, zero) for loop in loops]
     return [
         *spread(f"{plain}: hypervolume in the end", final),
         *spread(f"{plain}: seconds to it", sorted({slow for slow, _ in at["all"]})),
         *spread("kdsearch: seconds to it", [fast for _, fast in at["all"]]),
         *spread("times sooner", sooner, race.sooner),
         *spread("times sooner, beyond the target", sooner, race.beyond)[:1],
-        *spread("times sooner than all the loop's time", [traces.ratio(seconds, fast) for _, fast in at["all"]]),
-        *spread("times sooner to what it has at half time", [traces.ratio(*pair) for pair in at["half"]]),
+        *spread("times sooner than all the loop's time", [timeline.ratio(seconds, fast) for _, fast in at["all"]]),
+        *spread("times sooner to what it has at half time", [timeline.ratio(*pair) for pair in at["half"]]),
         *spread(f"{plain}: full trials an hour", rates),
         *spread("kdsearch: full trials an hour", ours),
         *spread("times the full trials an hour", [our / rate for our, rate in product(ours, rates)], race.throughput),
@@ -145,8 +145,8 @@ def figures(
 
 def until_level(loop: Trace, run: Run, zero: Reference, seconds: float) -> tuple[float, float]:
     """Seconds of either side to the hypervolume that the plain loop has after `seconds`."""
-    level = traces.hypervolume(traces.until(loop, seconds), zero)
-    return traces.seconds_to(loop, zero, level), traces.seconds_to(run.trace, zero, level)
+    level = timeline.hypervolume(timeline.until(loop, seconds), zero)
+    return timeline.seconds_to(loop, zero, level), timeline.seconds_to(run.trace, zero, level)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,12 @@ def figures(reference: Path | None, folder: Path) -> list[Figure]:
     save_file(mnist_space.teacher(mnist_space.data()).build().state_dict(), weights)
     theirs_weights = folder / "reference-teacher.pt"  # the reference trains its own where there is none
     theirs, ours = [], []
+    images = next(Path(os.environ["KDSEARCH_DATA"]).rglob("train-images*"), None)
+    if images is None:
+        raise Mistake(f"no train-images* in {os.environ['KDSEARCH_DATA']}; name the folder of MNIST's files by --data")
+    data = ["--data", images.parent, "--epochs", EPOCHS, "--train", 10_000]
     for number in range(ROUNDS):
         out = folder / f"floor-{number}"
-        data = ["--data", os.environ["KDSEARCH_DATA"], "--epochs", EPOCHS, "--train", 10_000]
         theirs.append(_seconds([reference.resolve(), "--teacher", theirs_weights, *data], out))
         ours.append(_seconds(["benchmarks.plain", "--teacher", weights], out))
         say(f"round {number + 1}: the reference {theirs[-1]:.1f} s, ours {ours[-1]:.1f} s")
@@ -56,8 +59,7 @@ def figures(reference: Path | None, folder: Path) -> list[Figure]:
 
 def _seconds(command: list[Any], out: Path) -> float:
     out.unlink(missing_ok=True)
-    whole = [sys.executable, "-m", "benchmarks.floor", *map(str, command), "--out", str(out)]
-    sides.wait_for(sides.begin(whole, out.with_suffix(".log")), lambda: False, 1800)
+    sides.watch(["benchmarks.floor", *command, "--out", out], out.with_suffix(".log"), 1800)
     done = timeline.read(out)
     if len(done) != len(TRIALS):
         raise Mistake(f"{command[0]} wrote {len(done)} of {len(TRIALS)} trials to --out")

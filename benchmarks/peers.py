@@ -170,10 +170,9 @@ def tune(peer: Peer, kind: Kind, weights: Path, seconds: float, seed: int, folde
         asked = ["--seconds", seconds, "--seed", seed, "--workers", cores()]
         if peer.package == "ray":
             asked += ["--folder", private]
-        command = [sys.executable, "-m", peer.module, *map(str, asked)]
-        sides.wait_for(sides.begin(command, folder / f"{label}.log", extra), lambda: False, seconds + 120)
+        sides.watch([peer.module, *asked], folder / f"{label}.log", seconds + 120, extra=extra)
         part.replace(kept)
-        shutil.rmtree(private)
+        shutil.rmtree(private, ignore_errors=True)  # what is still ending may write there
     return timeline.until(timeline.read(kept), seconds)
 
 

@@ -83,9 +83,11 @@ def plain(weights: Path, seconds: float, seed: int, folder: Path) -> Trace:
         say(f"plain loop, seed {seed}: {seconds:.0f} s")
         part = kept.with_suffix(".part")
         part.unlink(missing_ok=True)
-        asked = ["--teacher", weights, "--seconds", seconds, "--seed", seed, "--out", part]
-        process = begin([sys.executable, "-m", "benchmarks.plain", *map(str, asked)], folder / f"plain-{seed}.log")
-        wait_for(process, lambda: False, 4 * seconds + 600)  # the loop ends by itself, after the trial it is in
+        command = ["benchmarks.plain", "--teacher", weights, "--seconds", seconds, "--seed", seed, "--out", part]
+        # the loop ends by itself, after the trial it is in
+        watch(command, folder / f"plain-{seed}.log", 4 * seconds + 600)
+        if not part.exists():
+            raise Mistake(f"the plain loop finished no trial in {4 * seconds + 600:.0f} s; see {folder}")
         part.replace(kept)
     return timeline.until(timeline.read(kept), seconds)
 
@@ -99,25 +101,71 @@ def kdsearch(weights: Path, seed: int, folder: Path, enough: Callable[[Trace], b
     workspace = folder / f"workspace-{seed}"
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(parents=True)
-    command = [sys.executable, "-m", "kdsearch", "run", mnist_space.__file__, "--workspace", str(workspace)]
-    extra = {"KDSEARCH_BENCHMARK_TEACHER": str(weights), "KDSEARCH_BENCHMARK_SEED": str(seed)}
     began = time.time()
-    process = begin(command, folder / f"kdsearch-{seed}.log", extra)
-    wait_for(process, lambda: enough(_trace(_records(workspace), began)), limit)
+    watch(
+        ["kdsearch", "run", mnist_space.__file__, "--workspace", workspace],
+        folder / f"kdsearch-{seed}.log",
+        limit,
+        enough=_told_of_news(workspace, began, enough),
+        extra={"KDSEARCH_BENCHMARK_TEACHER": str(weights), "KDSEARCH_BENCHMARK_SEED": str(seed)},
+    )
     run = _account(_records(workspace), workspace, began)
     write_text(kept, json.dumps(asdict(run)))
-    shutil.rmtree(workspace)  # features of a large teacher take gigabytes
+    shutil.rmtree(workspace, ignore_errors=True)  # features of a large teacher take gigabytes
     return run
 
 
-def wait_for(process: subprocess.Popen[bytes], enough: Callable[[], bool], limit: float) -> None:
-    """Wait until the process ends, or interrupt it when `enough` or after `limit` seconds.
+def _told_of_news(workspace: Path, began: float, enough: Callable[[Trace], bool]) -> Callable[[], bool]:
+    """`enough` of the trace, asked only when there is a new trial: reading the database takes the workers' time."""
+    known = 0
 
-    Raises `Mistake` where it fails by itself.
+    def asked() -> bool:
+        nonlocal known
+        if len(list((workspace / STUDY / "students").glob("*.safetensors"))) == known:
+            return False
+        found = _trace(_records(workspace), began)
+        known = len(found)
+        return enough(found)
+
+    return asked
+
+
+def watch(
+    command: Sequence[object],
+    log: Path,
+    limit: float,
+    *,
+    enough: Callable[[], bool] = lambda: False,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command of this very tree until it ends, interrupted when `enough` or after `limit` seconds.
+
+    Its working folder is the log's, its output goes to `log`, `extra` is added to its environment. Raises `Mistake`
+    where it fails by itself.
     """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", *map(str, command)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+            env={**os.environ, "PYTHONPATH": path, **(extra or {})},
+        )
     until = time.monotonic() + limit
-    while process.poll() is None and time.monotonic() < until and not enough():
-        time.sleep(_POLL_SECONDS)
+    try:
+        while process.poll() is None and time.monotonic() < until and not enough():
+            time.sleep(_POLL_SECONDS)
+    finally:
+        failed = process.poll()
+        _end(process)
+    if failed:
+        last = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+        raise Mistake(f"{command[0]} ended with {failed} ({last}); its output is in {log}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask politely, as Ctrl-C would, then kill."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -125,21 +173,6 @@ def wait_for(process: subprocess.Popen[bytes], enough: Callable[[], bool], limit
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    elif process.returncode != 0:
-        raise Mistake(f"{' '.join(map(str, process.args))} ended with {process.returncode}; its output says why")
-
-
-def begin(command: Sequence[str], log: Path, extra: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """A subprocess in the log's folder that imports this very tree; its output goes to `log`."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with log.open("wb") as out:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            env={**os.environ, "PYTHONPATH": path, **(extra or {})},
-        )
 
 
 def _records(workspace: Path) -> list[TrialRecord]:

@@ -1,18 +1,22 @@
-"""The pure parts of the races: traces, seconds to a level, figures and their exit status."""
+"""The races without their hours: traces, seconds to a level, figures and exit status, and how a side is run."""
 
 import json
 import math
+import time
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import peers, timeline, vanilla
+from benchmarks import peers, sides, timeline, vanilla
 from benchmarks.common import Figure, at_least, finish
 from benchmarks.sides import Run
 from benchmarks.timeline import Measured, Reference
+from kdsearch import api
 from kdsearch.mistakes import Mistake
+from tests.studies_for_tests import write_study
 
 ZERO = Reference(accuracy=0.1, parameters=10_000)
 
@@ -127,3 +131,26 @@ def test_quick_without_a_recorded_trace_says_where_it_looked(tmp_path, monkeypat
     monkeypatch.setattr(vanilla, "RECORDED", tmp_path)
     with pytest.raises(Mistake, match="no recorded trace"):
         vanilla._recorded("small")
+
+
+def test_a_run_is_read_off_the_database_with_the_studys_own_hypervolume(tmp_path):
+    workspace = tmp_path / "runs"
+    began = time.time()
+    results = api.run(write_study(tmp_path), workspace=workspace, engine="inline", track=False)
+    run = sides._account(results.records, workspace, began)
+    zero = Reference(accuracy=results.facts.reference["accuracy"], parameters=results.facts.teacher["parameters"])
+    assert timeline.hypervolume(run.trace, zero) == pytest.approx(results.hypervolume)
+    assert len(run.trace) == 4
+    assert 0 < run.search_began < run.trace[0].seconds
+    assert 0 < run.student_share < 1
+    assert sides._run_of(json.loads(json.dumps(asdict(run)))) == run
+
+
+def test_a_side_that_fails_says_why_and_where(tmp_path):
+    with pytest.raises(Mistake, match=r"json\.tool ended with .*No such file.*its output is in .*side\.log"):
+        sides.watch(["json.tool", tmp_path / "missing"], tmp_path / "side.log", limit=60)
+
+
+def test_a_side_is_interrupted_when_it_has_done_enough(tmp_path):
+    sides.watch(["timeit", "-n1", "-r1", "__import__('time').sleep(100)"], tmp_path / "log", 200, enough=lambda: True)
+    assert "best of" not in (tmp_path / "log").read_text()  # what timeit prints in the end

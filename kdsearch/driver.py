@@ -8,7 +8,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
@@ -30,6 +30,7 @@ _RETRIES = 2
 _SCREENED_IN_A_ROW = 200
 _FAILED_AT_FIRST = 5
 _GRACE_SECONDS = 20.0
+_POLL_SECONDS = 0.2
 
 
 @dataclass
@@ -47,7 +48,15 @@ class _Running:
 class Driver:
     """Drives one study. Not to be used twice."""
 
-    def __init__(self, prepared: Prepared, store: Store, tell: Listener, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: Store,
+        tell: Listener,
+        stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._prepared = prepared
         self._study = prepared.study
         self._store = store
@@ -68,7 +77,7 @@ class Driver:
         todo = target - self._begun() + self._counts["running"]
         workers = max(1, min(workers, todo)) if engine == "local" else 1
         self._tell(SearchBegan(self._store.facts, records, target, workers, minutes))
-        self._deadline = time.monotonic() + 60 * minutes if minutes is not None else None
+        self._deadline = self._clock() + 60 * minutes if minutes is not None else None
         stopped: str | None = None
         try:
             if todo > 0:
@@ -105,7 +114,7 @@ class Driver:
         return self._asked_to_stop() or self._late()
 
     def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        return self._deadline is not None and self._clock() >= self._deadline
 
     def _begun(self) -> int:
         """Trials that count towards the study's total."""
@@ -149,7 +158,7 @@ class Driver:
                     break
             if not self._futures:
                 return exhausted
-            done, _ = wait(self._futures, timeout=0.2, return_when=FIRST_COMPLETED)
+            done = executor.wait(self._futures, _POLL_SECONDS)
             for event in executor.events():
                 self._tell(event)
             for future in done:
@@ -309,8 +318,7 @@ class Driver:
             return
         executor.stop()
         self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run"))
-        until = time.monotonic() + _GRACE_SECONDS
-        while self._futures and (left := until - time.monotonic()) > 0:
-            done, _ = wait(self._futures, timeout=min(left, 0.2), return_when=FIRST_COMPLETED)
-            for future in done:
+        until = self._clock() + _GRACE_SECONDS
+        while self._futures and (left := until - self._clock()) > 0:
+            for future in executor.wait(self._futures, min(left, _POLL_SECONDS)):
                 self._settle(future)

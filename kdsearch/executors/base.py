@@ -1,7 +1,7 @@
 """The protocol between driver and workers, and what every worker does with a segment."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,12 @@ class Executor(Protocol):
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         """Run a segment. The future raises `LostError` where its worker died, `Mistake` where none can be set up."""
+        ...
+
+    def wait(
+        self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
+    ) -> "set[Future[Progress | Failed]]":
+        """Those of `under_way` that are done, as soon as there is one or after `timeout` seconds."""
         ...
 
     def events(self) -> list[TrialEpoch]:

@@ -12,7 +12,8 @@ import signal
 import socket
 import tempfile
 import threading
-from concurrent.futures import Future
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import popen_spawn_posix, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -81,6 +82,11 @@ class Local:
         running = self._pool.schedule(worker.work, args=(cloudpickle.dumps(segment),))
         running.add_done_callback(lambda done: _pass_on(done, future))
         return future
+
+    def wait(
+        self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
+    ) -> "set[Future[Progress | Failed]]":
+        return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
     def events(self) -> list[TrialEpoch]:
         received: list[TrialEpoch] = []

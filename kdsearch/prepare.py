@@ -33,16 +33,6 @@ class Prepared:
     screen: Screen
     facts: StudyFacts
 
-    @property
-    def job(self) -> Job:
-        """What workers need to come to the same."""
-        return Job(
-            source=self.source,
-            folder=self.workspace.study(self.study.name),
-            data_fingerprint=self.data.fingerprint,
-            teacher_key=self.teacher.key,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
@@ -58,6 +48,16 @@ class Draft:
     teacher: Untrained
     screen: Screen
     facts: StudyFacts
+
+    @property
+    def job(self) -> Job:
+        """What workers need to come to the same."""
+        return Job(
+            source=self.source,
+            folder=self.workspace.study(self.study.name),
+            data_fingerprint=self.data.fingerprint,
+            teacher_key=self.teacher.key,
+        )
 
     def ready(self, *, listener: Listener | None = None, stopping: Callable[[], bool] = lambda: False) -> Prepared:
         """Train or load the teacher and what it says of the training examples.

@@ -122,6 +122,12 @@ class Proposals:
         """What became of trial `number`."""
         self._memory.tell(self._tokens[number], values=values, state=state)
 
+    def standing(self, number: int, values: Sequence[float]) -> None:
+        pass
+
+    def continued(self, pruned: int, number: int) -> None:
+        self._tokens[number] = self._tokens[pruned]
+
     def _trial_id(self, token: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, token)
 

@@ -19,6 +19,7 @@ from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
+from kdsearch.stopping import RULES, Rule
 from kdsearch.teacher import Teacher, as_teachers
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Study:
     `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
     "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
     out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
+    `stopping` is a rule of early stopping, or its name in `RULES`; without it every trial is a full distillation.
+    `patience` ends the search after so many complete trials in a row without a gain in hypervolume, `total_epochs` once
+    so many epochs have been trained in all trials together.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. `card` defaults to the study file's docstring.
     """
@@ -71,6 +75,9 @@ class Study:
     minutes: float | None = None
     sampler: "str | BaseSampler" = "tpe"
     first: Sequence[Mapping[str, Any]] | None = None
+    stopping: str | Rule | None = None
+    patience: int | None = None
+    total_epochs: int | None = None
     seed: int = 0
     max_parameters: int | None = None
     max_regressor_macs: int = 50_000_000
@@ -88,7 +95,16 @@ class Study:
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
-        for limit in ("trials", "segment_epochs", "max_parameters", "max_regressor_macs", "minutes"):
+        rule_of(self.stopping)
+        for limit in (
+            "trials",
+            "segment_epochs",
+            "patience",
+            "total_epochs",
+            "max_parameters",
+            "max_regressor_macs",
+            "minutes",
+        ):
             value = getattr(self, limit)
             if value is not None and value <= 0:
                 raise Mistake(f"{limit} must be above 0, got {value}")
@@ -140,6 +156,19 @@ class Source:
 
             study = cloudpickle.loads(self.pickled)
         return study.smoke() if self.smoke else study
+
+
+def rule_of(stopping: str | Rule | None) -> Rule | None:
+    """The rule itself, for a rule or its name; None for None and "none". Raises `Mistake` for an unknown name."""
+    if stopping is None or stopping == "none":
+        return None
+    if isinstance(stopping, str):
+        if stopping not in RULES:
+            raise Mistake(f"stopping must be none, {', '.join(RULES)} or a rule itself, got {stopping!r}")
+        return RULES[stopping]()
+    if not callable(getattr(stopping, "promotable", None)) or not hasattr(stopping, "rungs"):
+        raise Mistake(f"stopping must be a rule with rungs and promotable(marks), got {type(stopping).__name__}")
+    return stopping
 
 
 def _read(path: Path) -> str:

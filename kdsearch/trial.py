@@ -1,5 +1,6 @@
 """One trial's training in segments: `advance` is a pure function, the same segment gives the same bits anywhere."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,12 +65,18 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a segment gave: the state it reached, its lines of the curve, and `measured` at the trial's end."""
+    """What a segment gave: the state it reached, its lines of the curve, and `measured` at the trial's end.
+
+    `worked_seconds` is all that the worker spent on it, of them `measuring_seconds` on the final figures.
+    """
 
     trial: int
     state: TrialState
     curve: list[Epoch] = field(default_factory=list)
     measured: dict[str, float] | None = None
+    worked_seconds: float = 0.0
+    signals_seconds: float = 0.0
+    measuring_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,7 @@ def advance(
 
 
 def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None) -> Progress:
+    began = time.perf_counter()
     recipe, state = segment.recipe, segment.state
     student = _initial(recipe, data, segment.seeds)
     curve: list[Epoch] = []
@@ -129,10 +137,19 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
         state = TrialState(epoch=done, train=train)
     assert state is not None
     measured = None
+    trained = time.perf_counter()
     if done == recipe.epochs:
         student.load_state_dict(state.train.module)
         measured = measure(student, data, segment.objectives)
-    return Progress(trial=segment.trial, state=state, curve=curve, measured=measured)
+    now = time.perf_counter()
+    return Progress(
+        trial=segment.trial,
+        state=state,
+        curve=curve,
+        measured=measured,
+        worked_seconds=now - began,
+        measuring_seconds=now - trained,
+    )
 
 
 def _initial(recipe: Recipe, data: Data, seeds: Seeds) -> nn.Module:

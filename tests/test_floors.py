@@ -19,8 +19,8 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "confirm", "driver", "events", "executors", "executors.", "export", "prepare", "proof", "sampling", "search",
-        "store", "tracking",
+        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "intake", "keeping",
+        "pausing", "prepare", "proof", "sampling", "search", "starts", "store", "tracking", "underway",
     ],
     6: ["frame", "progress", "report", "report."],
     7: ["__main__", "api", "cli", "tables", "template", "ui"],
@@ -32,7 +32,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "optuna": {"space", "screening", "store", "sampling", "driver"},
+    "optuna": {"space", "screening", "store", "sampling", "driver", "intake"},
     "pebble": {"executors.local"},
 }
 # and those that may name its types for the type checker alone

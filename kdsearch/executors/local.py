@@ -100,6 +100,15 @@ class Local:
     def stop(self) -> None:
         (self._private / worker.STOP).touch()
 
+    def __enter__(self) -> "Local":
+        """Start the workers: they load the study and its data before the first segment comes."""
+        for _ in range(self.capacity):
+            self._pool.schedule(worker.warm_up)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
     def shutdown(self) -> None:
         self._pool.stop()
         self._pool.join()

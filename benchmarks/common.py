@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,10 @@ from scipy import stats
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A measured value beside its target; `holds` is None where no target is set."""
+    """A measured value beside its target; `holds` is None where no target is set.
+
+    What could not be measured, or never came, is NaN or infinite: "-" in the table, null in JSON.
+    """
 
     name: str
     value: float
@@ -40,16 +44,22 @@ def options(description: str | None) -> argparse.ArgumentParser:
 def finish(figures: Sequence[Figure], *, as_json: bool) -> int:
     """Print the figures as one table, or as JSON; gives the exit status: 0 where every target holds."""
     if as_json:
-        print(json.dumps([asdict(figure) for figure in figures], indent=1))
+        known = [{**asdict(figure), "value": _finite(figure.value)} for figure in figures]
+        print(json.dumps(known, indent=1))
     else:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("figure", "value", "target", ""):
             table.add_column(heading, justify="right" if heading == "value" else "left")
         for figure in figures:
             verdict = "" if figure.holds is None else "holds" if figure.holds else "MISSED"
-            table.add_row(figure.name, f"{figure.value:.4g}", figure.target, verdict)
-        Console().print(table)
+            shown = "-" if _finite(figure.value) is None else f"{figure.value:.4g}"
+            table.add_row(figure.name, shown, figure.target, verdict)
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
     return 0 if all(figure.holds is not False for figure in figures) else 1
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,35 @@ from benchmarks import mnist_space
 from kdsearch import Hints, Recipe
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What every trial is trained and measured on."""
+
+    shape: tuple[int, ...]
+    classes: int
+    loader: DataLoader[Any]
+    teacher: nn.Module
+    held_inputs: Tensor
+    held_labels: Tensor
+
+
+def bench(weights: str) -> Bench:
+    data = mnist_space.data()
+    scaled = data.train.inputs.float()
+    mean, std = scaled.mean(), scaled.std()
+    train = TensorDataset((scaled - mean) / std, data.train.labels)
+    teacher = mnist_space.teacher(data).build()
+    teacher.load_state_dict(load_file(weights))
+    return Bench(
+        shape=data.shape,
+        classes=data.classes,
+        loader=DataLoader(train, batch_size=mnist_space.BATCH_SIZE, shuffle=True),
+        teacher=teacher.eval(),
+        held_inputs=(data.validation.inputs.float() - mean) / std,
+        held_labels=data.validation.labels,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--teacher", required=True, help="its weights, safetensors")
@@ -31,24 +61,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    data = mnist_space.data()
-    scaled = data.train.inputs.float()
-    mean, std = scaled.mean(), scaled.std()
-    held_inputs, held_labels = (data.validation.inputs.float() - mean) / std, data.validation.labels
-    train = TensorDataset((scaled - mean) / std, data.train.labels)
-    loader = DataLoader(train, batch_size=mnist_space.BATCH_SIZE, shuffle=True)
-    teacher = mnist_space.teacher(data).build()
-    teacher.load_state_dict(load_file(arguments.teacher))
-    teacher.eval()
+    prepared = bench(arguments.teacher)
     began = time.time()
 
     def objective(trial: optuna.Trial) -> tuple[float, int]:
-        recipe = mnist_space.space(trial)
-        student = recipe.student.build(data.shape, data.classes)
-        student.train()
-        start(recipe, student, teacher, loader)
-        distil(recipe, student, teacher, loader)
-        accuracy = right_share(student, held_inputs, held_labels)
+        student = train(mnist_space.space(trial), prepared)
+        accuracy = right_share(student, prepared.held_inputs, prepared.held_labels)
         size = sum(parameter.numel() for parameter in student.parameters())
         line = {"seconds": time.time() - began, "accuracy": accuracy, "parameters": size, **trial.params}
         with arguments.out.open("a") as file:
@@ -61,13 +79,26 @@ def main() -> None:
     study.optimize(objective, timeout=arguments.seconds)
 
 
-def start(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any]) -> None:
+def train(recipe: Recipe, prepared: Bench, after_epoch: Callable[[nn.Module], None] = lambda _: None) -> nn.Module:
+    """A trained student; `after_epoch` gets it as it stands, in training mode, after each epoch of either stage."""
+    student = recipe.student.build(prepared.shape, prepared.classes)
+    student.train()
+    start(recipe, student, prepared.teacher, prepared.loader, lambda: after_epoch(student))
+    distil(recipe, student, prepared.teacher, prepared.loader, lambda: after_epoch(student))
+    return student
+
+
+def start(
+    recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any], after_epoch: Callable[[], None]
+) -> None:
     if recipe.start is None:
         return
-    loss: Callable[[Tensor, Tensor], Tensor]
-    parameters: Iterable[nn.Parameter]
     if not isinstance(recipe.start, Hints):
-        fit(recipe, recipe.start.epochs, loader, student.parameters(), lambda x, y: F.cross_entropy(student(x), y))
+
+        def labels_alone(x: Tensor, y: Tensor) -> Tensor:
+            return F.cross_entropy(student(x), y)
+
+        fit(recipe, recipe.start.epochs, loader, student.parameters(), labels_alone, after_epoch)
         return
     upto, guided = _part(teacher, recipe.start.teacher_layer), _part(student, recipe.start.student_layer)
     with torch.no_grad():
@@ -82,10 +113,12 @@ def start(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLo
         return F.mse_loss(regressor(F.adaptive_avg_pool2d(guided(x), size)), target)
 
     parameters = [*student.parameters(), *regressor.parameters()]
-    fit(recipe, recipe.start.epochs, loader, parameters, loss)
+    fit(recipe, recipe.start.epochs, loader, parameters, loss, after_epoch)
 
 
-def distil(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any]) -> None:
+def distil(
+    recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataLoader[Any], after_epoch: Callable[[], None]
+) -> None:
     temperature, alpha = recipe.distil.temperature, recipe.distil.alpha
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
@@ -96,7 +129,7 @@ def distil(recipe: Recipe, student: nn.Module, teacher: nn.Module, loader: DataL
         kl = F.kl_div(given, soft, reduction="batchmean", log_target=True)
         return (1 - alpha) * F.cross_entropy(logits, y) + alpha * temperature**2 * kl
 
-    fit(recipe, recipe.epochs - recipe.start_epochs, loader, student.parameters(), loss)
+    fit(recipe, recipe.epochs - recipe.start_epochs, loader, student.parameters(), loss, after_epoch)
 
 
 def fit(
@@ -105,6 +138,7 @@ def fit(
     loader: DataLoader[Any],
     parameters: Iterable[nn.Parameter],
     loss: Callable[[Tensor, Tensor], Tensor],
+    after_epoch: Callable[[], None],
 ) -> None:
     optimizer = torch.optim.Adam(parameters, lr=recipe.optim.lr)
     for _ in range(epochs):
@@ -113,6 +147,7 @@ def fit(
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
+        after_epoch()
 
 
 @torch.no_grad()

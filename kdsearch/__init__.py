@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
-    from kdsearch.data import Data, Split, arrays, digits, fashion_mnist, idx, mnist
+    from kdsearch.data import (
+        Augment,
+        Augmentation,
+        Data,
+        Split,
+        arrays,
+        digits,
+        drawn,
+        fashion_mnist,
+        idx,
+        mnist,
+    )
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load
@@ -22,7 +33,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "kdsearch.api": ("Results", "export_student", "open_study", "run", "status", "studies", "write_report"),
-    "kdsearch.data": ("Data", "Split", "arrays", "digits", "fashion_mnist", "idx", "mnist"),
+    "kdsearch.data": (
+        *("Augment", "Augmentation", "Data", "Split"),
+        *("arrays", "digits", "drawn", "fashion_mnist", "idx", "mnist"),
+    ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
     "kdsearch.saved": ("load",),
@@ -38,6 +52,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "Augment",
+    "Augmentation",
     "ConvNet",
     "Data",
     "Distil",
@@ -55,6 +71,7 @@ __all__ = [
     "Trial",
     "arrays",
     "digits",
+    "drawn",
     "export_student",
     "fashion_mnist",
     "idx",

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from kdsearch import frame as frames
+from kdsearch.accounting import account
 from kdsearch.events import Listener, SearchEnded
 from kdsearch.export import Exported
 from kdsearch.export import export as export_trial
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
 from kdsearch.search import search
+from kdsearch.signal_files import space_bytes
+from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.study import Source, Study
 from kdsearch.tracking import Mirror
@@ -64,6 +67,9 @@ def run(
     storage: str | None = None,
     trials: int | None = None,
     minutes: float | None = None,
+    epochs: int | None = None,
+    patience: int | None = None,
+    stopping: str | Rule | None = None,
     workers: int | None = None,
     engine: str = "local",
     smoke: bool = False,
@@ -73,15 +79,17 @@ def run(
 ) -> Results:
     """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false).
 
-    `study` is a study file or a `Study` made in a script or a notebook. Ctrl-C ends the run with everything kept: the
-    next run goes on from there; a second one ends it at once. `complain` gets what is worth a line besides.
-    Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
+    `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
+    rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
+    Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once. `complain`
+    gets what is worth a line besides. Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped
+    while the teacher is trained.
     """
     source = Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
     if smoke:
         source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
-    with _interrupts() as stopping, ExitStack() as stack:
+    with _interrupts() as interrupted, ExitStack() as stack:
         loaded = study if isinstance(study, Study) and not smoke else source.load()
         heard = list(listeners)
         if track:
@@ -93,10 +101,10 @@ def run(
             storage_url=storage,
             engine=engine,
             workers=workers,
-            trials=trials,
-            minutes=minutes,
+            budget={"trials": trials, "minutes": minutes, "epochs": epochs, "patience": patience},
+            rule=stopping,
             listeners=heard,
-            stopping=stopping,
+            stopping=interrupted,
         )
     return Results(ended.facts, ended.records, ended)
 
@@ -124,17 +132,23 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
 
 
 def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
-    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused."""
-    results = open_study(name, workspace=workspace, storage=storage)
+    """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
+    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
+    """
+    store = _store(name, Workspace.chosen(workspace), storage)
+    results = Results(store.facts, store.records())
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
-    if counts["running"] and not _driven(Workspace.chosen(workspace).study(name)):
-        counts["paused"], counts["running"] = counts["running"], 0
+    driven = bool(counts["running"]) and _driven(Workspace.chosen(workspace).study(name))
+    paused = sum(record.state == "running" and (record.waiting or not driven) for record in results.records)
+    counts["paused"], counts["running"] = paused, counts["running"] - paused
     return {
         "study": name,
         "teacher": {key: results.facts.teacher[key] for key in ("accuracy", "parameters")},
         "trials": counts,
+        "account": account(results.records, store.sessions()),
+        "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),
         "hypervolume": results.hypervolume,
         "reference": results.facts.reference,
         "front": [

@@ -88,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("study", metavar="STUDY.py", help="a file with study() -> kdsearch.Study; it is run as code")
     run.add_argument("--trials", type=_whole, metavar="N", help="how many trials the study shall have in all")
     run.add_argument("--minutes", type=_above_zero, metavar="M", help="end after so many minutes")
+    run.add_argument("--epochs", type=_whole, metavar="N", help="end once so many epochs are trained in all trials")
+    run.add_argument(
+        "--patience", type=_whole, metavar="N", help="end after N complete trials without a gain in hypervolume"
+    )
+    run.add_argument(
+        "--stopping", metavar="RULE", help="early stopping: moasha, bound, or none (default: the study's, else none)"
+    )
     run.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
     run.add_argument("--engine", choices=("local", "inline"), default="local", help="where trials run")
     run.add_argument("--smoke", action="store_true", help="shrink the study to seconds; it runs as NAME-smoke")
@@ -157,7 +164,7 @@ def _place(arguments: argparse.Namespace) -> dict[str, Any]:
 def _run(arguments: argparse.Namespace) -> int:
     from kdsearch import api
     from kdsearch.progress import Terminal
-    from kdsearch.tables import say, show_front
+    from kdsearch.tables import say, show_account, show_front
     from kdsearch.training import StopRequestedError
 
     console = _console()
@@ -168,6 +175,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 **_place(arguments),
                 trials=arguments.trials,
                 minutes=arguments.minutes,
+                epochs=arguments.epochs,
+                patience=arguments.patience,
+                stopping=arguments.stopping,
                 workers=arguments.workers,
                 engine=arguments.engine,
                 smoke=arguments.smoke,
@@ -179,6 +189,7 @@ def _run(arguments: argparse.Namespace) -> int:
             return INTERRUPTED
     name = results.facts.name
     show_front(console, results)
+    show_account(console, api.status(name, **_place(arguments))["account"])
     page = api.write_report(name, **_place(arguments))
     here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
     say(console, f"report:  {page}")
@@ -225,7 +236,7 @@ def _status(arguments: argparse.Namespace) -> int:
     import json
 
     from kdsearch import api
-    from kdsearch.tables import say, show_front
+    from kdsearch.tables import say, show_account, show_front
 
     found = api.status(arguments.name, **_place(arguments))
     if arguments.json:
@@ -233,8 +244,9 @@ def _status(arguments: argparse.Namespace) -> int:
         return DONE
     console = _console()
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
-    say(console, f"study {found['study']}: trials {counts}")
+    say(console, f"study {found['study']}: trials {counts}; the teacher's signals take {found['signals_mb']:,.1f} MB")
     show_front(console, api.open_study(arguments.name, **_place(arguments)))
+    show_account(console, found["account"])
     return DONE
 
 

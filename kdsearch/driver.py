@@ -1,78 +1,82 @@
-"""The driver: asks for proposals, screens, seeds, hands segments to workers, tells the database and whoever listens.
+"""The driver: what is trained next, and what becomes of what was trained.
 
 There is one driver to a study. Workers know neither Optuna nor MLflow; the database has every trial before its first
 segment is run and every result before the next proposal is asked for.
 """
 
-import dataclasses
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 
 from optuna.trial import TrialState
 
-from kdsearch.events import Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded
-from kdsearch.executors import Executor, Inline, Local, LostError
-from kdsearch.files import DamagedError, load_tensors, save_tensors
-from kdsearch.mistakes import Mistake, UserCodeError
+from kdsearch.accounting import Timesheet
+from kdsearch.budget import Budget, Meter
+from kdsearch.events import Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded, TrialWaits
+from kdsearch.executors import Executor, LostError
+from kdsearch.files import DamagedError
+from kdsearch.intake import Intake
+from kdsearch.keeping import Keeper
+from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
-from kdsearch.recipe import Recipe
-from kdsearch.sampling import BrokenProposalError, ExhaustedError, Proposal, Proposals
-from kdsearch.space import replay
-from kdsearch.store import Store, TrialRecord
-from kdsearch.training import Epoch
-from kdsearch.trial import Failed, Progress, Seeds, Segment
-from kdsearch.trial import TrialState as Standing
+from kdsearch.sampling import ExhaustedError, Proposals
+from kdsearch.starts import Starts
+from kdsearch.stopping import Rule
+from kdsearch.store import Inherited, Store
+from kdsearch.trial import Failed, Progress, Segment
+from kdsearch.underway import UnderWay
 
 _RETRIES = 2
-_SCREENED_IN_A_ROW = 200
 _FAILED_AT_FIRST = 5
 _GRACE_SECONDS = 20.0
-
-
-@dataclass
-class _Running:
-    """A trial under way: where it stands, the curve so far, how often its segment was lost."""
-
-    recipe: Recipe
-    seeds: Seeds
-    known: dict[str, float]
-    state: Standing | None = None
-    curve: list[Epoch] = field(default_factory=list)
-    lost: int = 0
+_POLL_SECONDS = 0.2
 
 
 class Driver:
-    """Drives one study. Not to be used twice."""
+    """Drives one study on an executor. `rule` is its early stopping, None for none. Not to be used twice."""
 
-    def __init__(self, prepared: Prepared, store: Store, tell: Listener, stopping: Callable[[], bool]) -> None:
-        self._prepared = prepared
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: Store,
+        executor: Executor,
+        *,
+        budget: Budget,
+        rule: Rule | None,
+        tell: Listener,
+        stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._study = prepared.study
         self._store = store
+        self._executor = executor
         self._tell = tell
         self._asked_to_stop = stopping
-        self._deadline: float | None = None
+        self._clock = clock
+        self._records = store.records()
+        self._meter = Meter(budget, store.facts, self._records, clock)
+        self._timesheet = Timesheet(executor.capacity, clock)
         self._proposals = Proposals(self._study, prepared.screen, store.frozen_trials(), prepared.facts.reference)
-        self._running: dict[int, _Running] = {}
+        self._keeper = Keeper(prepared.workspace, self._study.name)
+        self._intake = Intake(prepared, store, self._proposals, self._keeper, tell, clock)
+        self._pauses = Pauses(rule, self._records, self._keeper.holds)
+        self._starts = Starts(prepared.workspace.starts(self._study.name))
+        self._under_way: dict[int, UnderWay] = {}
+        self._ready: deque[int] = deque()
         self._futures: dict[Future[Progress | Failed], int] = {}
-        self._counts: Counter[str] = Counter(record.state for record in store.records())
-        self._broken_in_a_row = 0
+        self._exhausted: str | None = None
         self._failed_here = 0
         self._completed_here = 0
 
-    def run(self, engine: str, workers: int, target: int, minutes: float | None) -> SearchEnded:
-        """Search until `target` trials; the result says what ended it before. Listeners are told whatever is raised."""
-        records = self._store.records()
-        todo = target - self._begun() + self._counts["running"]
-        workers = max(1, min(workers, todo)) if engine == "local" else 1
-        self._tell(SearchBegan(self._store.facts, records, target, workers, minutes))
-        self._deadline = time.monotonic() + 60 * minutes if minutes is not None else None
-        stopped: str | None = None
+    def run(self) -> SearchEnded:
+        """Search until the budget is used; the result says what ended it before. Listeners hear of what is raised."""
+        budget = self._meter.budget
+        self._tell(
+            SearchBegan(self._store.facts, self._records, budget.trials, self._executor.capacity, budget.minutes)
+        )
         try:
-            if todo > 0:
-                stopped = self._work(engine, workers, target, records)
+            stopped = self._work()
         except BaseException as error:
             self._tell(self._ended(str(error), interrupted=isinstance(error, KeyboardInterrupt), raised=True))
             raise
@@ -80,237 +84,257 @@ class Driver:
         self._tell(ended)
         return ended
 
-    def _work(self, engine: str, workers: int, target: int, records: list[TrialRecord]) -> str | None:
-        executor: Executor
-        if engine == "inline":
-            executor = Inline(self._prepared.data, self._prepared.signals, self._stopping)
-        else:
-            executor = Local(self._prepared.job, workers)
+    def _work(self) -> str | None:
         try:
-            stopped = self._loop(executor, self._adopt(records), target)
+            self._adopt()
+            stopped = self._loop()
         except Exception:
-            self._wind_down(executor)  # what the others have trained is kept, whatever went wrong
+            self._wind_down()  # what the others have trained is kept, whatever went wrong
             raise
         else:
-            self._wind_down(executor)
-            return stopped
+            self._wind_down()
         finally:
-            executor.shutdown()
+            if (session := self._timesheet.session()) is not None:
+                self._store.add_session(session)
+        if not self._asked_to_stop():
+            self._prune(stopped or "the trials of the budget are begun")
+        return stopped
 
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
         failed = (raised and not interrupted) or (self._failed_here > 0 and not self._completed_here)
         return SearchEnded(self._store.facts, self._store.records(), stopped, interrupted, failed)
 
     def _stopping(self) -> bool:
-        return self._asked_to_stop() or self._late()
+        return self._asked_to_stop() or self._meter.late
 
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+    # which trial is next
 
-    def _begun(self) -> int:
-        """Trials that count towards the study's total."""
-        return sum(count for state, count in self._counts.items() if state != "screened")
-
-    def _adopt(self, records: list[TrialRecord]) -> list[int]:
+    def _adopt(self) -> None:
         """Take up the trials that an earlier run left, from their last kept state if there is one."""
-        adopted = []
-        for record in records:
+        for record in self._records:
             if record.state != "running":
                 continue
-            recipe = self._prepared.screen(replay(self._study.space, record.params)[0]).recipe
-            running = _Running(recipe, Seeds(**record.seeds), record.known)
-            path = self._prepared.workspace.checkpoint(self._study.name, record.number)
+            trial = self._intake.again(record)
             try:
-                tensors, notes = load_tensors(path)
-                running.state = Standing.unpack(tensors, notes["state"])
-                running.curve = notes["curve"]
+                trial.state, trial.curve = self._keeper.recall(record.number)
             except FileNotFoundError:
-                pass  # it had not come to its first checkpoint
+                trial.inherited = None  # it had not come to its first checkpoint
             except DamagedError as error:
+                trial.inherited = None
                 self._tell(Note(f"trial {record.number} begins again: {error}"))
-            self._running[record.number] = running
+            self._meter.trained(len(trial.curve) - (trial.inherited.epochs if trial.inherited else 0))
+            self._under_way[record.number] = trial
             self._tell(TrialBegan(record, adopted=True))
-            adopted.append(record.number)
-        return adopted
+            self._place(record.number)
 
-    def _loop(self, executor: Executor, waiting: list[int], target: int) -> str | None:
+    def _loop(self) -> str | None:
         """Keep the executor full until the budget is used; gives the reason if it ends before."""
-        exhausted: str | None = None
         while not self._stopping():
-            while len(self._futures) < executor.capacity and not self._stopping():
-                if waiting:
-                    self._submit(executor, waiting.pop(0))
-                elif exhausted is None and self._begun() < target:
-                    try:
-                        self._begin(executor)
-                    except ExhaustedError as error:
-                        exhausted = str(error)
-                else:
-                    break
+            while len(self._futures) < self._executor.capacity and not self._stopping() and self._go_on():
+                pass
             if not self._futures:
-                return exhausted
-            done, _ = wait(self._futures, timeout=0.2, return_when=FIRST_COMPLETED)
-            for event in executor.events():
+                return self._exhausted or self._meter.exceeded
+            done = self._executor.wait(self._futures, _POLL_SECONDS)
+            for event in self._executor.events():
                 self._tell(event)
             for future in done:
-                more = self._settle(future)
-                if more is not None and not self._stopping():
-                    self._submit(executor, more)
-            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here:
+                self._settle(future)
+            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._pauses.waiting:
                 return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
-        return "the time given is over" if self._late() and not self._asked_to_stop() else None
+        return None if self._asked_to_stop() else self._meter.exceeded
 
-    def _begin(self, executor: Executor) -> None:
-        """Propose until a recipe can be trained, add it to the database, submit its first segment."""
-        for _ in range(_SCREENED_IN_A_ROW):
-            number = len(self._store.frozen_trials())
+    def _go_on(self) -> bool:
+        """Submit what is ready, else what waits and may go on, else add a new trial; False where there is nothing."""
+        if self._ready:
+            self._submit(self._ready.popleft())
+            return True
+        if self._meter.exceeded is None and (number := self._pauses.promote(again=self._meter.room)) is not None:
+            if number in self._under_way:
+                self._resume(number)
+            else:
+                self._continue(number)
+            return True
+        if self._exhausted is None and self._meter.room:
             try:
-                proposal = self._proposals.propose(number)
-            except BrokenProposalError as broken:
-                self._record_broken(broken)
-                return
-            self._broken_in_a_row = 0
-            if proposal.candidate.reason is None:
-                break
-            self._add(proposal, number)
-            self._counts["screened"] += 1
-            self._proposals.told(number, TrialState.PRUNED)
-            self._tell(TrialEnded(self._store.record(number)))
-        else:
-            raise ExhaustedError(
-                f"{_SCREENED_IN_A_ROW} proposals in a row could not work; the last because: {proposal.candidate.reason}"
-            )
-        seeds = self._add(proposal, number)
-        self._counts["running"] += 1
-        self._running[number] = _Running(proposal.candidate.recipe, seeds, proposal.known)
+                number, trial = self._intake.fresh()
+            except ExhaustedError as error:
+                self._exhausted = str(error)
+            else:
+                self._meter.begun()
+                if trial is not None:
+                    self._enter(number, trial)
+            return True
+        return False
+
+    def _enter(self, number: int, trial: UnderWay) -> None:
+        self._under_way[number] = trial
         self._tell(TrialBegan(self._store.record(number)))
-        self._submit(executor, number)
+        self._place(number)
 
-    def _add(self, proposal: Proposal, number: int) -> Seeds:
-        """Write the proposal to the database as trial `number`; gives its seeds."""
-        recipe = proposal.candidate.recipe
-        seeds = Seeds.of(self._study.seed, recipe, number)
-        added = self._store.add(
-            params=proposal.params,
-            distributions=proposal.distributions,
-            system_attrs=proposal.system_attrs,
-            attrs={
-                "recipe": recipe.to_json(),
-                "described": recipe.describe(),
-                "fingerprint": recipe.fingerprint(),
-                "proposed": proposal.proposed,
-                "seeds": dataclasses.asdict(seeds),
-                "known": proposal.known,
-            },
-            screened=proposal.candidate.reason,
-        )
-        if added != number:
-            raise Mistake(
-                f"another driver, of another workspace, writes to the study {self._study.name!r}; end one of them"
-            )
-        self._proposals.accepted(number, proposal.token)
-        return seeds
+    def _place(self, number: int) -> None:
+        """Where a trial belongs: at its rung, with those that share its start, or among those to be trained next."""
+        trial = self._under_way[number]
+        if not trial.curve and trial.in_start:
+            self._share_start(number, trial)
+        if self._pauses.stands(trial.recipe, trial.epoch):
+            self._pause(number)
+        elif not trial.in_start or self._starts.claim(number, trial.recipe, trial.seeds):
+            self._ready.appendleft(number)  # before others: a worker may still have at hand what it needs
 
-    def _record_broken(self, broken: BrokenProposalError) -> None:
-        """The user's own code raised on a proposal: a failed trial, unless it does so again and again."""
-        self._broken_in_a_row += 1
-        if self._broken_in_a_row > _FAILED_AT_FIRST:
-            raise broken.error
-        number = self._store.add(
-            params=broken.params, distributions=broken.distributions, system_attrs={}, attrs={}, failed=str(broken)
-        )
-        self._counts["failed"] += 1
-        if isinstance(broken.error, UserCodeError):
-            self._log_trace(number, broken.error.trace)
-        self._tell(TrialEnded(self._store.record(number)))
+    def _share_start(self, number: int, trial: UnderWay) -> None:
+        try:
+            shared = self._starts.find(trial.recipe, trial.seeds)
+        except DamagedError as error:
+            self._tell(Note(f"trial {number} trains its start again: {error}"))
+            return
+        if shared is not None:
+            trial.state, trial.curve = shared.state, list(shared.curve)
+            trial.inherited = Inherited(kind="start", trial=shared.trial, epochs=shared.state.epoch)
+            self._store.inherits(number, trial.inherited)
 
-    def _submit(self, executor: Executor, number: int) -> None:
-        running = self._running[number]
-        done = running.state.epoch if running.state is not None else 0
-        # a segment never crosses from the start into the distil stage: equal starts are to be shared there
-        end = running.recipe.start_epochs if done < running.recipe.start_epochs else running.recipe.epochs
+    def _release(self, number: int, trial: UnderWay) -> None:
+        """Trials that waited for this one's start go on with it, or one of them trains it where this one failed."""
+        for parked in self._starts.release(number, trial.recipe, trial.seeds):
+            self._place(parked)
+
+    # early stopping
+
+    def _pause(self, number: int) -> None:
+        """The trial waits at a rung; what it has shown so far counts for the sampler."""
+        trial = self._under_way[number]
+        self._pauses.arrived(number, trial.recipe, trial.known, trial.curve)
+        self._store.waits(number, True)
+        shown = {**trial.known, "accuracy": trial.curve[-1]["validation_accuracy"]}
+        if all(name in shown for name in self._study.objectives):
+            self._proposals.standing(number, [shown[name] for name in self._study.objectives])
+        self._tell(TrialWaits(number, trial.epoch, trial.recipe.epochs))
+        trial.state = None  # it is on disk, and many may wait
+
+    def _resume(self, number: int) -> None:
+        """Let a trial of this run go on from its rung."""
+        trial = self._under_way[number]
+        self._store.waits(number, False)
+        try:
+            trial.state, trial.curve = self._keeper.recall(number)
+        except (FileNotFoundError, DamagedError) as error:
+            self._tell(Note(f"trial {number} begins again: {error}"))
+            trial.state, trial.curve, trial.inherited = None, [], None
+            self._place(number)
+        else:
+            self._submit(number)
+
+    def _continue(self, pruned: int) -> None:
+        """Take a trial up again that an earlier budget pruned."""
+        self._pauses.forget(pruned)
+        try:
+            number, trial = self._intake.continued(pruned)
+        except DamagedError as error:
+            self._tell(Note(f"trial {pruned} cannot go on: {error}"))
+            self._keeper.drop(pruned)
+            return
+        self._meter.begun()
+        self._under_way[number] = trial
+        self._tell(TrialBegan(self._store.record(number)))
+        self._submit(number)
+
+    def _prune(self, why: str) -> None:
+        """The budget is used: what waits at a rung ends here, with its results and its state kept."""
+        for number in self._pauses.waiting:
+            if number not in self._under_way:
+                continue  # pruned by an earlier budget already
+            trial = self._under_way.pop(number)
+            reason = f"{self._pauses.name} let it wait after {trial.epoch} of {trial.recipe.epochs} epochs; {why}"
+            self._store.prune(number, reason, trial.curve, trial.rounded())
+            self._tell(TrialEnded(self._store.record(number)))
+
+    # segments
+
+    def _submit(self, number: int) -> None:
+        trial = self._under_way[number]
+        # a segment never crosses from the start into the distil stage: equal starts are shared there
+        stage_end = trial.recipe.start_epochs if trial.in_start else trial.recipe.epochs
+        upto = min(trial.epoch + self._study.segment_epochs, stage_end)
         segment = Segment(
             trial=number,
-            recipe=running.recipe,
-            seeds=running.seeds,
-            state=running.state,
-            upto=min(done + self._study.segment_epochs, end),
+            recipe=trial.recipe,
+            seeds=trial.seeds,
+            state=trial.state,
+            upto=self._pauses.end(trial.recipe, trial.epoch, upto),
             objectives=self._study.objectives,
         )
-        self._futures[executor.submit(segment)] = number
+        self._futures[self._executor.submit(segment)] = number
 
-    def _settle(self, future: Future[Progress | Failed]) -> int | None:
-        """Take in what a segment gave; gives the trial's number if there is more of it to train."""
+    def _settle(self, future: Future[Progress | Failed]) -> None:
+        """Take in what a segment gave, and what becomes of its trial."""
         number = self._futures.pop(future)
-        running = self._running[number]
+        trial = self._under_way[number]
         try:
             result = future.result()
         except LostError as error:
-            running.lost += 1
-            if running.lost <= _RETRIES:
+            trial.lost += 1
+            if trial.lost > _RETRIES:
+                self._fail(number, f"{error}, {trial.lost} times with the same segment", "")
+            else:
                 self._tell(Note(f"trial {number}: {error}; its segment will be run again"))
-                return number
-            self._fail(number, f"{error}, {running.lost} times with the same segment", "")
-            return None
+                self._ready.append(number)
+            return
         if isinstance(result, Failed):
             self._fail(number, result.reason, result.trace)
-            return None
-        running.lost = 0
-        running.state = result.state
-        running.curve += result.curve
+            return
+        for note in result.notes:
+            self._tell(Note(f"trial {number}: {note}"))
+        starting = trial.in_start
+        trial.take_in(result)
+        self._timesheet.add(result)
+        self._meter.trained(len(result.curve))
         if result.measured is not None:
-            self._complete(number, running, result.measured)
-            return None
-        self._keep(number, running)
-        return number
+            self._complete(number, trial, result.measured)
+            return
+        with trial.checkpointing():
+            self._keeper.keep(number, trial)
+            if starting and not trial.in_start:
+                self._starts.keep(number, trial)
+        if starting and not trial.in_start:
+            self._release(number, trial)
+        self._place(number)
 
-    def _keep(self, number: int, running: _Running) -> None:
-        assert running.state is not None
-        tensors, notes = running.state.pack()
-        path = self._prepared.workspace.checkpoint(self._study.name, number)
-        save_tensors(path, tensors, {"state": notes, "curve": running.curve, "trial": number})
+    # how trials end
 
-    def _complete(self, number: int, running: _Running, measured: dict[str, float]) -> None:
-        assert running.state is not None
-        workspace, name = self._prepared.workspace, self._study.name
-        notes = {"study": name, "trial": number, "fingerprint": running.recipe.fingerprint()}
-        save_tensors(workspace.student(name, number), running.state.train.module, notes)
-        measured = {**running.known, **measured}
+    def _complete(self, number: int, trial: UnderWay, measured: dict[str, float]) -> None:
+        with trial.checkpointing():
+            self._keeper.keep_student(number, trial)
+        measured = {**trial.known, **measured}
         values = [measured[objective] for objective in self._study.objectives]
-        self._store.complete(number, values, measured, running.curve)
+        self._store.complete(number, values, measured, trial.curve, trial.rounded())
         self._proposals.told(number, TrialState.COMPLETE, values)
+        self._pauses.completed(number, trial.recipe, trial.known, trial.curve)
+        self._meter.complete(measured["accuracy"], measured["parameters"])
         self._completed_here += 1
-        self._end(number, "complete")
+        self._end(number)
 
     def _fail(self, number: int, reason: str, trace: str) -> None:
         if trace:
-            self._log_trace(number, trace)
-        self._store.fail(number, reason, self._running[number].curve)
+            self._tell(Note(f"trial {number} raised; its traceback is in {self._keeper.log(number, trace)}"))
+        trial = self._under_way[number]
+        self._store.fail(number, reason, trial.curve, trial.rounded())
         self._proposals.told(number, TrialState.FAIL)
+        self._pauses.forget(number)
         self._failed_here += 1
-        self._end(number, "failed")
+        self._release(number, trial)
+        self._end(number)
 
-    def _end(self, number: int, state: str) -> None:
-        del self._running[number]
-        self._prepared.workspace.checkpoint(self._study.name, number).unlink(missing_ok=True)
-        self._counts["running"] -= 1
-        self._counts[state] += 1
+    def _end(self, number: int) -> None:
+        del self._under_way[number]
+        self._keeper.drop(number)
         self._tell(TrialEnded(self._store.record(number)))
 
-    def _log_trace(self, number: int, trace: str) -> None:
-        log = self._prepared.workspace.study(self._study.name) / "logs" / f"trial-{number:05d}.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(trace, encoding="utf-8")
-        self._tell(Note(f"trial {number} raised; its traceback is in {log}"))
-
-    def _wind_down(self, executor: Executor) -> None:
+    def _wind_down(self) -> None:
         """Stopping: let running segments end after the epoch they are in, and keep their states."""
         if not self._futures:
             return
-        executor.stop()
+        self._executor.stop()
         self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run"))
-        until = time.monotonic() + _GRACE_SECONDS
-        while self._futures and (left := until - time.monotonic()) > 0:
-            done, _ = wait(self._futures, timeout=min(left, 0.2), return_when=FIRST_COMPLETED)
-            for future in done:
+        until = self._clock() + _GRACE_SECONDS
+        while self._futures and (left := until - self._clock()) > 0:
+            for future in self._executor.wait(self._futures, min(left, _POLL_SECONDS)):
                 self._settle(future)

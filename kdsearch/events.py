@@ -43,8 +43,17 @@ class TrialEpoch:
 
 
 @dataclass(frozen=True)
+class TrialWaits:
+    """A trial stands at a rung after `epoch` of its `epochs`, until the stopping rule lets it go on."""
+
+    trial: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class TrialEnded:
-    """A trial is complete, failed, or was screened before it began."""
+    """A trial is complete, failed, pruned at the budget's end, or was screened before it began."""
 
     record: TrialRecord
 
@@ -68,5 +77,5 @@ class SearchEnded:
     """Whether it ended because nothing worked."""
 
 
-Happening = TeacherEpoch | SearchBegan | TrialBegan | TrialEpoch | TrialEnded | Note | SearchEnded
+Happening = TeacherEpoch | SearchBegan | TrialBegan | TrialEpoch | TrialWaits | TrialEnded | Note | SearchEnded
 Listener = Callable[[Happening], None]

@@ -30,9 +30,18 @@ def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> 
     return temperature**2 * functional.kl_div(student_log_BK, teacher_probabilities_BK, reduction="batchmean")
 
 
-def hard_labels(student_BK: Tensor, labels_B: Tensor) -> Tensor:
-    """Cross-entropy with the true classes, a scalar in nats."""
-    return functional.cross_entropy(student_BK, labels_B)
+def hard_labels(
+    student_BK: Tensor, labels_B: Tensor, others_B: Tensor | None = None, weight_B: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy with the true classes, a scalar in nats.
+
+    Under mixup (arXiv:1710.09412) each example is mixed with another of class `others_B`: `weight_B` in [0, 1] weighs
+    the cross-entropy with its own class, 1 - `weight_B` that with the other's.
+    """
+    own = functional.cross_entropy(student_BK, labels_B, reduction="mean" if weight_B is None else "none")
+    if others_B is None or weight_B is None:
+        return own
+    return (weight_B * own + (1 - weight_B) * functional.cross_entropy(student_BK, others_B, reduction="none")).mean()
 
 
 def hint(regressed: Tensor, teacher_feature: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Dominance between trials: the front, its hypervolume and its knee, with NumPy alone.
 
 Shape letters: N points, D objectives. Points are (N, D) with every objective to be minimized (negate accuracy).
-Left out: non-dominated ranks beyond the first, which only early stopping needs.
 """
+
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,45 @@ def front(points_ND: Points) -> NDArray[np.intp]:
         position = int(survives[:position].sum()) + 1
         kept = kept[survives]
     return kept[np.lexsort((points_ND[kept, 0], points_ND[kept, -1]))]
+
+
+def ranks(points_N2: Points) -> NDArray[np.intp]:
+    """Each point's non-dominated rank: 0 on the front, 1 on the front of what is left without it, and so on.
+
+    Equal points share their rank. N log N comparisons: points come by rising second, then first objective, so a rank
+    dominates a point if the least first objective in it so far does not exceed the point's. These leasts rise from
+    rank to rank, so that the first rank that does not is a place among them.
+    """
+    order = np.lexsort((points_N2[:, 0], points_N2[:, 1]))
+    found: list[int] = []
+    leasts: list[float] = []
+    before, rank = None, 0
+    for point in zip(*points_N2[order].T.tolist(), strict=True):
+        if point != before:
+            rank = bisect_right(leasts, point[0])
+            leasts[rank : rank + 1] = [point[0]]
+            before = point
+        found.append(rank)
+    ranks_N = np.empty(len(order), dtype=np.intp)
+    ranks_N[order] = found
+    return ranks_N
+
+
+def epsilon_net(points_ND: Points, count: int | None = None) -> NDArray[np.intp]:
+    """Indices in an order whose every beginning is well spread (Salinas et al. 2021): all, or the first `count`.
+
+    It begins with the best in the first objective; each next point is the farthest (Euclidean) from those before it,
+    the earlier of equals. Scale the objectives beforehand: distances compare them.
+    """
+    count = len(points_ND) if count is None else min(count, len(points_ND))
+    order = np.empty(count, dtype=np.intp)
+    distance = np.full(len(points_ND), np.inf)
+    for place in range(count):
+        chosen = int(np.argmax(distance)) if place else int(np.argmin(points_ND[:, 0]))
+        order[place] = chosen
+        distance = np.minimum(distance, ((points_ND - points_ND[chosen]) ** 2).sum(axis=1))
+        distance[chosen] = -1.0  # never again, not even before its equals
+    return order
 
 
 def hypervolume(points_N2: Points, reference_2: Points) -> float:

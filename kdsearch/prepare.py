@@ -4,15 +4,19 @@ import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augmentation
 from kdsearch.data.base import Data
-from kdsearch.events import Listener, TeacherEpoch
+from kdsearch.data.views import Views, check_replayable
+from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.recipe import Recipe
 from kdsearch.screening import Screen
-from kdsearch.signals import Signals
+from kdsearch.signals import Signals, check_room
 from kdsearch.store import StudyFacts
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, Untrained
@@ -33,16 +37,6 @@ class Prepared:
     screen: Screen
     facts: StudyFacts
 
-    @property
-    def job(self) -> Job:
-        """What workers need to come to the same."""
-        return Job(
-            source=self.source,
-            folder=self.workspace.study(self.study.name),
-            data_fingerprint=self.data.fingerprint,
-            teacher_key=self.teacher.key,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
@@ -59,6 +53,16 @@ class Draft:
     screen: Screen
     facts: StudyFacts
 
+    @property
+    def job(self) -> Job:
+        """What workers need to come to the same."""
+        return Job(
+            source=self.source,
+            folder=self.workspace.study(self.study.name),
+            data_fingerprint=self.data.fingerprint,
+            teacher_key=self.teacher.key,
+        )
+
     def ready(self, *, listener: Listener | None = None, stopping: Callable[[], bool] = lambda: False) -> Prepared:
         """Train or load the teacher and what it says of the training examples.
 
@@ -74,8 +78,11 @@ class Draft:
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
         teacher = self.teacher.freeze(self.data, folder / "teacher", on_epoch)
-        signals = Signals(lambda: teacher, teacher.key, self.data, folder / "signals")
-        signals.logits()
+        signals = Signals(lambda: teacher, teacher.key, self.data, folder / "signals", self.study.signals_gb)
+        signals.compute(Views(self.data))  # here all cores are free, and all workers would wait for them
+        for note in signals.take_notes():
+            if listener is not None:
+                listener(Note(note))
         held = self.data.validation
         accuracy = metrics.accuracy(teacher.predictions(self.data, held.inputs, held.labels), held.labels)
         return Prepared(
@@ -135,9 +142,21 @@ def draft(source: Source, workspace: Workspace, study: Study | None = None) -> D
         workspace=workspace,
         data=data,
         teacher=teacher,
-        screen=Screen(study, data.shape, data.classes, teacher.members),
+        screen=Screen(study, data.shape, data.classes, teacher.members, check=_showable(study, data, teacher)),
         facts=facts,
     )
+
+
+def _showable(study: Study, data: Data, teacher: Untrained) -> Callable[[Recipe], None]:
+    """A check that raises `Mistake` for a recipe whose views cannot be replayed or whose logits do not fit."""
+    check_room(1, len(teacher.members), data, study.signals_gb)
+
+    @cache  # a sampler weighs thousands of recipes
+    def check(augment: Augmentation) -> None:
+        check_replayable(augment, data, "; or have the teacher run in every step: Recipe(live_teacher=True)")
+        check_room(augment.views, len(teacher.members), data, study.signals_gb)
+
+    return lambda recipe: None if recipe.augment is None or recipe.live_teacher else check(recipe.augment)
 
 
 def prepare(source: Source, workspace: Workspace) -> Prepared:

@@ -20,6 +20,7 @@ from kdsearch.events import (
     TrialBegan,
     TrialEnded,
     TrialEpoch,
+    TrialWaits,
 )
 from kdsearch.store import StudyFacts, TrialRecord
 
@@ -90,6 +91,7 @@ class Terminal:
         self._console = console
         self._tally: Tally | None = None
         self._running: dict[int, str] = {}
+        self._waiting: set[int] = set()
         self._teacher_told = 0.0
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
@@ -117,7 +119,14 @@ class Terminal:
                 self._running[record.number] = "waits for its first epoch"
             case TrialEpoch(trial=trial, line=line):
                 self._running[trial] = _standing(line)
+                self._waiting.discard(trial)
+            case TrialWaits(trial=trial, epoch=epoch, epochs=epochs):
+                self._running.pop(trial, None)
+                self._waiting.add(trial)
+                if self._live is None:
+                    self.say(f"trial {trial} waits after {epoch} of {epochs} epochs")
             case TrialEnded(record=record):
+                self._waiting.discard(record.number)
                 self._running.pop(record.number, None)
                 if self._tally is not None:
                     self._tally.ended(record)
@@ -150,7 +159,8 @@ class Terminal:
         for number, standing in sorted(self._running.items()):
             rows.add_row(f"trial {number}", standing)
         failed = f", {tally.counts['failed']} failed" if tally.counts["failed"] else ""
-        return Group(bar, Text(tally.line() + failed), rows)
+        waiting = f", {len(self._waiting)} wait at a rung" if self._waiting else ""
+        return Group(bar, Text(tally.line() + failed + waiting), rows)
 
 
 def clock(seconds: float) -> str:

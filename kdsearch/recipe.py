@@ -1,22 +1,21 @@
 """The recipe: one frozen value that says everything one trial needs, the seeds excepted."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdsearch.data.augment import Augmentation, check_views, described
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import as_json, digest, is_frozen
 from kdsearch.stages import Distil, Hints, Pretrain, Start
 from kdsearch.students import FAMILIES, Student
 from kdsearch.training import Optim
 
-_PLAIN = (str, int, float, bool, type(None))
-
 HOW = frozenset(
     (
         *("start", "start_epochs", "teacher_layer", "student_layer", "regressor"),
-        *("temperature", "alpha", "soft_weight", "hard_weight", "epochs", "optim"),
+        *("temperature", "alpha", "soft_weight", "hard_weight", "epochs", "optim", "augment", "live_teacher"),
         *(spec.name for spec in dataclasses.fields(Optim)),
     )
 )
@@ -34,7 +33,9 @@ _FIGURES = frozenset(
 class Recipe:
     """A student, how it starts, how it is distilled, and for how long.
 
-    `epochs` is the whole budget: the start's epochs are part of it, so that no start wins by training longer.
+    `epochs` is the whole budget: the start's epochs are part of it, so that no start wins by training longer. Epoch e
+    of it, from 0, trains on view e mod V of `augment`'s V views. `live_teacher` has the teacher run in every step
+    instead of being looked up: slower, full precision, and the only way for an augmentation that cannot be replayed.
     """
 
     student: Student
@@ -42,10 +43,11 @@ class Recipe:
     start: Start | None = None
     optim: Optim = field(default_factory=Optim)
     epochs: int = 30
+    augment: Augmentation | None = None
+    live_teacher: bool = False
 
     def __post_init__(self) -> None:
-        made = getattr(type(self.student), "__dataclass_params__", None)
-        if made is None or not made.frozen or not callable(getattr(self.student, "build", None)):
+        if not is_frozen(self.student) or not callable(getattr(self.student, "build", None)):
             raise Mistake(
                 f"student must be a frozen dataclass with build(in_shape, classes), got {type(self.student).__name__}"
             )
@@ -62,29 +64,38 @@ class Recipe:
                 f"epochs must be a whole number above the start's {self.start_epochs}, which are part of it, "
                 f"got {self.epochs!r}"
             )
+        if self.augment is not None:
+            check_views(self.augment)
 
     @property
     def start_epochs(self) -> int:
         return self.start.epochs if self.start is not None else 0
 
     def to_json(self) -> dict[str, Any]:
-        """The whole recipe as JSON-able values; each part carries its class's name under `kind`."""
-        return {
+        """The whole recipe as JSON-able values; each part carries its class's name under `kind`.
+
+        `augment` and `live_teacher` are there only where they are set.
+        """
+        parts: dict[str, Any] = {
             "student": as_json(self.student),
             "start": None if self.start is None else as_json(self.start),
             "distil": as_json(self.distil),
             "optim": as_json(self.optim),
             "epochs": self.epochs,
         }
+        if self.augment is not None:
+            parts["augment"] = as_json(self.augment)
+        if self.live_teacher:
+            parts["live_teacher"] = True
+        return parts
 
     def fingerprint(self) -> str:
         """The same for recipes that train alike: 16 hexadecimal digits of SHA-256 over `to_json`."""
-        return _short_digest(self.to_json())
+        return digest(self.to_json())[:16]
 
     def start_fingerprint(self) -> str:
-        """What the result of the start depends on (student, start, optim): equal starts are seeded alike."""
-        parts = self.to_json()
-        return _short_digest({name: parts[name] for name in ("student", "start", "optim")})
+        """What the result of the start depends on, all but `distil` and `epochs`: equal starts are seeded alike."""
+        return digest({name: part for name, part in self.to_json().items() if name not in ("distil", "epochs")})[:16]
 
     def describe(self) -> dict[str, str | int | float | bool]:
         """The recipe flat, for tables, hover texts and MLflow: both readings of alpha stand beside it.
@@ -109,38 +120,12 @@ class Recipe:
             "epochs": self.epochs,
             "optim": self.optim.name,
         }
+        if self.augment is not None:
+            flat["augment"] = described(self.augment)
+        if self.live_teacher:
+            flat["live_teacher"] = True
         return flat | {name: _flat(value) for name, value in parts["optim"].items() if name not in ("kind", "name")}
-
-
-def as_json(value: object) -> dict[str, Any]:
-    """A frozen dataclass of plain values as JSON-able values with its class's name; a `Mistake` for any other field."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        raise Mistake(f"{type(value).__name__} must be a frozen dataclass")
-    result: dict[str, Any] = {"kind": type(value).__name__}
-    for spec in dataclasses.fields(value):
-        held = getattr(value, spec.name)
-        parts = held if isinstance(held, tuple) else (held,)
-        if not all(isinstance(part, _PLAIN) for part in parts):
-            raise Mistake(
-                f"{type(value).__name__}.{spec.name} must be a number, string, boolean, None or a tuple of these, "
-                f"got {type(held).__name__}; a recipe has to be written down to be compared and repeated"
-            )
-        result[spec.name] = list(parts) if isinstance(held, tuple) else held
-    return result
 
 
 def _flat(value: Any) -> str | int | float | bool:
     return value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
-
-
-def _short_digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(_canonical(content), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _canonical(value: Any) -> Any:
-    """4.0 as 4: recipes that are equal must not differ by how a number was written."""
-    if isinstance(value, dict):
-        return {name: _canonical(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_canonical(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

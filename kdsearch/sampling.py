@@ -108,6 +108,13 @@ class Proposals:
         """What the waiting trial `number` has shown so far, as objectives; to be called again as it shows more."""
         self._change(replace(self._tried[number], values=tuple(values)))
 
+    def continued(self, pruned: int, number: int) -> None:
+        """Trial `number` goes on from where the pruned one stood, and takes its place."""
+        before = self._tried.pop(pruned)
+        self._tried[number] = replace(before, number=number, state=TrialState.RUNNING)
+        if self._mirror is not None:
+            self._mirror = Mirror(self._study, list(self._tried.values()), self._note)
+
     def told(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         """How trial `number` ended. A PRUNED one keeps the values that it is given here, or showed last."""
         before = self._tried[number]

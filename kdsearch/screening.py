@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution
@@ -10,7 +10,8 @@ from torch import nn
 
 from kdsearch import metrics
 from kdsearch.mistakes import Mistake, user_code
-from kdsearch.recipe import Recipe, as_json
+from kdsearch.plain import as_json
+from kdsearch.recipe import Recipe
 from kdsearch.space import draw, merge_distributions, run_space
 from kdsearch.stages import Hints, ImpossibleError
 from kdsearch.students.base import Student, on_meta
@@ -36,22 +37,32 @@ class Candidate:
 
 
 class Screen:
-    """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members.
+    """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members; `check`
+    raises `Mistake` for a recipe that does not fit the data.
 
     What it builds a network for (milliseconds) is kept by student, and by student and hints.
     """
 
-    def __init__(self, study: Study, in_shape: tuple[int, ...], classes: int, teachers: Sequence[nn.Module]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        in_shape: tuple[int, ...],
+        classes: int,
+        teachers: Sequence[nn.Module],
+        check: Callable[[Recipe], None] = lambda recipe: None,
+    ) -> None:
         self._study = study
         self._in_shape = in_shape
         self._classes = classes
         self._teachers = teachers
+        self._check = check
         self._sizes: dict[str, int] = {}
         self._figures: dict[str, dict[str, float]] = {}
         self._hints: dict[str, tuple[Hints, str | None]] = {}
 
     def __call__(self, recipe: Recipe) -> Candidate:
         """Locate, count and judge `recipe`. Raises `Mistake` for a layer, member or input shape that does not exist."""
+        self._check(recipe)
         parameters = self.parameters(recipe.student)
         reasons = []
         if isinstance(recipe.start, Hints):

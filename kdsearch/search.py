@@ -1,22 +1,27 @@
 """Running a study: what must hold before its teacher is trained and its driver begins."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kdsearch.budget import Budget
 from kdsearch.driver import Driver
 from kdsearch.events import Happening, Listener, SearchEnded
+from kdsearch.executors import Inline, Local
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Draft, draft
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
-from kdsearch.store import Store, open_storage, study_names
-from kdsearch.study import Source, Study
+from kdsearch.stopping import Rule
+from kdsearch.store import Store, TrialRecord, open_storage, study_names
+from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
 ENGINES = ("local", "inline")
@@ -30,25 +35,25 @@ def search(
     storage_url: str | None = None,
     engine: str = "local",
     workers: int | None = None,
-    trials: int | None = None,
-    minutes: float | None = None,
+    budget: Mapping[str, float | None] | None = None,
+    rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> SearchEnded:
-    """Run or continue a study until it has `trials` trials (screened ones not counted) or `minutes` have passed.
+    """Run or continue a study until its budget is used.
 
     `study` is `source`'s, loaded already; `storage_url` the workspace's SQLite database by default; `workers` the
-    number of cores. `stopping` is asked between epochs and several times a second; where it says True, running trials
-    are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found before the
-    teacher is trained. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
+    number of cores; `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
+    that does (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
+    running trials are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found
+    before the teacher is trained. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
     `StopRequestedError` if stopped while the teacher is trained.
     """
     study = study if study is not None else source.load()
-    target = trials if trials is not None else study.trials
-    limit = minutes if minutes is not None else study.minutes
-    for name, value in (("trials", target), ("minutes", limit), ("workers", workers)):
-        if value is not None and value <= 0:
-            raise Mistake(f"{name} must be above 0, got {value}")
+    planned_budget = budget_of(study, budget or {})
+    planned_rule = rule_of(rule if rule is not None else study.stopping)
+    if workers is not None and workers <= 0:
+        raise Mistake(f"workers must be above 0, got {workers}")
     if engine not in ENGINES:
         raise Mistake(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "inline" and workers is not None and workers > 1:
@@ -68,9 +73,36 @@ def search(
         if store is not None:
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
-        prepared = planned.ready(listener=tell, stopping=stopping)
-        driver = Driver(prepared, store or Store.create(storage, prepared.facts), tell, stopping)
-        return driver.run(engine, workers or cores(), target, limit)
+        records = store.records() if store is not None else []
+        with ExitStack() as stack:
+            local = None
+            if engine == "local":
+                # the workers get ready while the teacher is trained
+                local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
+            prepared = planned.ready(listener=tell, stopping=stopping)
+            driver = Driver(
+                prepared,
+                store or Store.create(storage, prepared.facts),
+                local or Inline(prepared.data, prepared.signals, stopping),
+                budget=planned_budget,
+                rule=planned_rule,
+                tell=tell,
+                stopping=stopping,
+            )
+            return driver.run()
+
+
+def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:
+    """The study's budget with those values of `instead` that are not None in place of its own. Raises `Mistake`."""
+    own = Budget(trials=study.trials, minutes=study.minutes, epochs=study.total_epochs, patience=study.patience)
+    given: dict[str, Any] = {name: value for name, value in instead.items() if value is not None}
+    return replace(own, **given)
+
+
+def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord]) -> int:
+    """No more workers than there are trials left to train."""
+    over = sum(record.state in ("complete", "failed", "pruned") for record in records)
+    return max(1, min(workers or cores(), budget.trials - over))
 
 
 def cores() -> int:

@@ -1,101 +1,271 @@
-"""Teacher signals: what the frozen teacher says about each training example, computed once and memory-mapped.
+"""Teacher signals: what the frozen teacher says about each training example under each view of it.
 
-Shape letters: M members of the ensemble, N training examples, K classes.
-Signals are looked up by example index, never by batch position. Logits are kept in single precision, features in half
-(single where half would overflow). Left out: views other than the data as it is, and a size limit.
+Shape letters: M members of the ensemble, N training examples, B batch, K classes.
+Signals are computed once per (teacher, data, augmentation, view, layer), kept under keys of their content and looked
+up by example index, never by batch position. Logits are kept in single precision, exactly: they are small. Features
+are kept in half precision (in single where half would overflow), with the error that this made in the note beside.
 """
 
-import hashlib
-import json
+import math
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
-from torch import Tensor, nn
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
 from kdsearch.data.base import Data
-from kdsearch.files import file_sha256, write_atomically, write_text
+from kdsearch.data.views import Batch, Views
 from kdsearch.layers import forward_to, layer_shapes
+from kdsearch.mistakes import Mistake
+from kdsearch.plain import digest
+from kdsearch.signal_files import Content, SignalFiles
 from kdsearch.teacher import Frozen
 
 _BATCH = 512
 _HALF_LIMIT = float(np.finfo(np.float16).max)
 
 
-class Signals:
-    """The signals of one teacher on one training split, kept in `folder` under keys of their content.
+class Lookup(Protocol):
+    """What a teacher says of the examples of a batch, without gradients: logits (M, B, K) or features (B, ...)."""
 
-    Whichever process needs a signal first computes it; the others wait on its file lock, which the operating system
-    releases if that process dies. A file that is torn or altered is computed again. `teacher` is called only when
-    something has to be computed.
+    shape: tuple[int, ...]
+    """Of one example's signal: (K,) or the layer's output."""
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+class Stored:
+    """Looks signals up, by example index; `open_view` gives a view's signals of all examples, along `axis`."""
+
+    def __init__(self, shape: tuple[int, ...], axis: int, open_view: Callable[[int], Tensor]) -> None:
+        self.shape = shape
+        self._axis = axis
+        self._open = open_view
+        self._opened: dict[int, Tensor] = {}
+
+    def view(self, view: int) -> Tensor:
+        """All examples' signals under a view: logits (M, N, K) float32, or features (N, ...)."""
+        if view not in self._opened:
+            self._opened[view] = self._open(view)
+        return self._opened[view]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self.view(batch.view).index_select(self._axis, batch.index_B)
+
+
+class Live:
+    """Runs the teacher on the batch's inputs; `run` is without gradients (and not inference mode, whose tensors
+    autograd refuses to keep).
     """
 
-    def __init__(self, teacher: Callable[[], Frozen], key: str, data: Data, folder: Path) -> None:
-        self._teacher = teacher
+    def __init__(self, shape: tuple[int, ...], run: Callable[[Tensor], Tensor]) -> None:
+        self.shape = shape
+        self._run = run
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self._run(batch.inputs_B)
+
+
+class Signals:
+    """The signals of one teacher on one training split, kept in `folder`, at most `limit_gb` of them.
+
+    The least recently used features make place for others; logits are kept. Features of a layer that would not fit
+    beside the logits run live instead, said once in the notes: what is stored and what is not follows from the study
+    and the recipe alone, so that a segment gives the same bits anywhere. `teacher` is called only when something has
+    to be computed.
+    """
+
+    def __init__(
+        self, teacher: Callable[[], Frozen], key: str, data: Data, folder: Path, limit_gb: float = 8.0
+    ) -> None:
+        self._make_teacher = teacher
+        self._frozen: Frozen | None = None
         self._key = key
         self._data = data
-        self._folder = folder
-        self._loaded: dict[str, Tensor] = {}
+        self._files = SignalFiles(folder, limit_gb * 1e9)
+        self.seconds = 0.0
+        """Time spent so far computing signals, waiting for those who do, loading them and running the teacher live."""
 
-    def logits(self) -> Tensor:
-        """Logits (M, N, K), float32, of every member."""
+    def take_notes(self) -> list[str]:
+        """What is worth telling the user since the last call."""
+        notes, self._files.notes = self._files.notes, []
+        return notes
 
-        def compute(teacher: Frozen, path: Path) -> None:
-            shape = (len(teacher.members), len(self._data.train), self._data.classes)
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-            for number, member in enumerate(teacher.members):
-                for begin, output in self._outputs(member, None):
-                    stored[number, begin : begin + len(output)] = output.numpy()
-            stored.flush()
+    def logits(self, views: Views, *, live: bool = False) -> Lookup:
+        """Logits of every member, float32."""
+        shape = (self._data.classes,)
+        if live:
+            return Live(shape, self._timed(lambda inputs_B: _stacked(self._teacher, inputs_B)))
+        return Stored(shape, 1, lambda view: self._open_logits(views, view))
 
-        return self._signal("logits", compute)
+    def compute(self, views: Views) -> None:
+        """See to it that the logits on all views are there."""
+        for view in range(views.count):
+            self._open_logits(views, view)
 
-    def features(self, layer: str, member: int = 0) -> Tensor:
-        """Output (N, ...) of the layer at dotted path `layer` of one member, in half precision where it fits."""
+    def features(
+        self, views: Views, layer: str, member: int = 0, *, epochs: int | None = None, live: bool = False
+    ) -> Lookup:
+        """Outputs of the layer at dotted path `layer` of one member; of the views, only those of the first `epochs`
+        are going to be looked up.
+        """
+        with self._apart():
+            stem = self._stem("features", views.key(0), f"{member}/{layer}")
+            shape = self._shape(stem, layer, member)
+            if live or not self._fits(views, layer, shape, min(views.count, epochs or views.count)):
+                return Live(shape, self._timed(lambda inputs_B: _layer(self._teacher, member, layer, inputs_B)))
+        return Stored(shape, 0, lambda view: self._open_features(views, view, layer, member, shape))
 
-        def compute(teacher: Frozen, path: Path) -> None:
-            module = teacher.members[member]
-            shape = layer_shapes(module, [layer], self._data.shape)[layer]
-            peak = max(float(output.abs().max()) for _, output in self._outputs(module, layer))
-            kind: type[np.floating[Any]] = np.float16 if peak < _HALF_LIMIT else np.float32
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(self._data.train), *shape))
-            for begin, output in self._outputs(module, layer):
-                stored[begin : begin + len(output)] = output.numpy()
-            stored.flush()
+    def _open_logits(self, views: Views, view: int) -> Tensor:
+        def content() -> Content:
+            members = self._teacher.members
+            check_room(views.count, len(members), self._data, self._files.limit_bytes / 1e9)
+            return Content(
+                shape=(len(members), len(self._data.train), self._data.classes),
+                dtype=np.float32,
+                parts=lambda: (
+                    member(batch.inputs_B).numpy() for member in members for batch in self._batches(views, view)
+                ),
+                note=lambda: {"signal": "logits", "teacher": self._key, "view": view, "members": len(members)},
+            )
 
-        return self._signal(f"features/{member}/{layer}", compute)
+        with self._apart():
+            return self._files.array(self._stem("logits", views.key(view)), content)
 
-    def _outputs(self, module: nn.Module, layer: str | None) -> Iterator[tuple[int, Tensor]]:
-        """(first index, outputs) of a frozen module, or of one of its layers, over the training split in batches."""
-        inputs = self._data.train.inputs
-        with torch.no_grad():
-            for begin in range(0, len(inputs), _BATCH):
-                batch = self._data.normalize(inputs[begin : begin + _BATCH])
-                yield begin, module(batch) if layer is None else forward_to(module, layer, batch)
+    def _open_features(self, views: Views, view: int, layer: str, member: int, shape: tuple[int, ...]) -> Tensor:
+        def content(dtype: DTypeLike) -> Content:
+            teacher, error = self._teacher, _Rounding(dtype)
+            return Content(
+                shape=(len(self._data.train), *shape),
+                dtype=dtype,
+                parts=lambda: (
+                    error.rounded(_layer(teacher, member, layer, batch.inputs_B).numpy())
+                    for batch in self._batches(views, view)
+                ),
+                note=lambda: {
+                    "signal": f"features of {layer}",
+                    "teacher": self._key,
+                    "view": view,
+                    "member": member,
+                    "shape": shape,
+                    **error.measured(),
+                },
+            )
 
-    def _signal(self, name: str, compute: Callable[[Frozen, Path], None]) -> Tensor:
-        if name not in self._loaded:
-            # the layer's name is hashed: it must not become a path
-            stem = hashlib.sha256(f"{self._key}/view 0/{name}".encode()).hexdigest()[:32]
-            path = self._folder / f"{stem}.npy"
-            checksum = self._folder / f"{stem}.json"
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f"{stem}.lock"):
-                if not _whole(path, checksum):
-                    teacher = self._teacher()
-                    write_atomically(path, lambda temporary: compute(teacher, temporary))
-                    note = {"signal": name, "teacher": self._key, "sha256": file_sha256(path)}
-                    write_text(checksum, json.dumps(note))
-            # copy-on-write: torch wants a writable array, and a stray write must not reach the file
-            self._loaded[name] = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-        return self._loaded[name]
+        with self._apart():
+            stem = self._stem("features", views.key(view), f"{member}/{layer}")
+            try:
+                return self._files.array(stem, lambda: content(np.float16))
+            except OverflowError:
+                return self._files.array(stem, lambda: content(np.float32))
 
+    def _batches(self, views: Views, view: int) -> Iterator[Batch]:
+        for index_B in torch.arange(len(self._data.train)).split(_BATCH):
+            yield views.batch(index_B, view)
 
-def _whole(path: Path, checksum: Path) -> bool:
-    try:
-        return bool(json.loads(checksum.read_text())["sha256"] == file_sha256(path))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    def _fits(self, views: Views, layer: str, shape: tuple[int, ...], used: int) -> bool:
+        members = (self._files.note(self._stem("logits", views.key(0))) or {}).get("members")
+        logits = logits_bytes(views.count, members or len(self._teacher.members), self._data)
+        needed = used * len(self._data.train) * math.prod(shape) * np.dtype(np.float16).itemsize
+        if logits + needed <= self._files.limit_bytes:
+            return True
+        self._files.say_once(
+            f"the features of the teacher's layer {layer!r} would take {needed / 1e9:.3g} GB and the logits "
+            f"{logits / 1e9:.3g} GB, more than signals_gb = {self._files.limit_bytes / 1e9:.3g}: hints from that layer "
+            "run the teacher up to it in every step"
+        )
         return False
+
+    def _shape(self, stem: str, layer: str, member: int) -> tuple[int, ...]:
+        noted = (self._files.note(stem) or {}).get("shape")  # spares a process the teacher
+        if noted is not None:
+            return tuple(noted)
+        return layer_shapes(self._teacher.members[member], [layer], self._data.shape)[layer]
+
+    def _stem(self, kind: str, view_key: str, layer: str = "") -> str:
+        # hashed: a layer's name must not become a path
+        return f"{kind}-{digest({'teacher': self._key, 'view': view_key, 'layer': layer})[:32]}"
+
+    @property
+    def _teacher(self) -> Frozen:
+        if self._frozen is None:
+            with torch.enable_grad(), torch.random.fork_rng(devices=[]):  # it is the user's code
+                self._frozen = self._make_teacher()
+        return self._frozen
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Whether a signal is there already or has to be computed must not show in the student's random numbers."""
+        with self._counted(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+    def _timed(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def timed(inputs_B: Tensor) -> Tensor:
+            with self._counted(), torch.no_grad():
+                return run(inputs_B)
+
+        return timed
+
+
+class _Rounding:
+    """Rounds features and measures what is lost."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._largest = self._squares = self._lost_squares = 0.0
+
+    def rounded(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        """Raises `OverflowError` where a feature does not fit."""
+        if self._dtype == np.float16 and float(np.abs(features).max()) >= _HALF_LIMIT:
+            raise OverflowError
+        kept = features.astype(self._dtype)
+        lost = np.subtract(features, kept, dtype=np.float64)
+        self._largest = max(self._largest, float(np.abs(lost).max()))
+        self._lost_squares += float(np.square(lost).sum())
+        self._squares += float(np.square(features, dtype=np.float64).sum())
+        return kept
+
+    def measured(self) -> dict[str, float | str]:
+        """`max_absolute_error`, and `rms_relative_error`: the error's root mean square by the features'."""
+        relative = math.sqrt(self._lost_squares / self._squares) if self._squares else 0.0
+        return {
+            "precision": str(self._dtype),
+            "max_absolute_error": self._largest,
+            "rms_relative_error": relative,
+        }
+
+
+def logits_bytes(views: int, members: int, data: Data) -> int:
+    """What the logits of so many views and ensemble members take."""
+    return views * members * len(data.train) * data.classes * np.dtype(np.float32).itemsize
+
+
+def check_room(views: int, members: int, data: Data, limit_gb: float) -> None:
+    """Raise `Mistake` where the logits of `views` views alone are above the limit."""
+    needed_gb = logits_bytes(views, members, data) / 1e9
+    if needed_gb > limit_gb:
+        raise Mistake(
+            f"the teacher's logits on {views} views of the training split take {needed_gb:.3g} GB, above signals_gb of "
+            f"{limit_gb:.3g}; raise it in the Study, use fewer views, or Recipe(live_teacher=True)"
+        )
+
+
+def _stacked(teacher: Frozen, inputs_B: Tensor) -> Tensor:
+    return torch.stack([member(inputs_B) for member in teacher.members])
+
+
+def _layer(teacher: Frozen, member: int, layer: str, inputs_B: Tensor) -> Tensor:
+    return forward_to(teacher.members[member], layer, inputs_B)

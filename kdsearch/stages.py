@@ -1,7 +1,8 @@
 """The stages of a distillation: `Hints` and `Pretrain` initialize the student, `Distil` teaches it.
 
 Shape letters: B batch, K classes, C channels, H height, W width, F features.
-A stage is a value; `begin` binds it to a student and gives what `fit` trains and the loss of a batch.
+A stage is a value; `begin` binds it to a student, the views it sees and the teacher's signals of these (run live in
+every step with `live`, else looked up), and gives what `fit` trains and the loss of a batch.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdsearch.data.base import Data
+from kdsearch.data.views import Views
 from kdsearch.layers import find_layer, forward_to, layer_names, layer_shapes, nearest_layer
 from kdsearch.losses import hard_labels, hint, soft_targets
 from kdsearch.mistakes import Mistake, user_code
@@ -80,17 +81,18 @@ class Hints:
             named[f"{owner}_layer"] = path
         return replace(self, teacher_layer=named["teacher_layer"], student_layer=named["student_layer"])
 
-    def begin(self, student: nn.Module, data: Data, signals: Signals, seed: int) -> Work:
+    def begin(self, student: nn.Module, views: Views, signals: Signals, seed: int, *, live: bool = False) -> Work:
         hinting, guided_path = self._paths()
-        features_N = signals.features(hinting, self.member)
-        guided = layer_shapes(student, [guided_path], data.shape)[guided_path]
+        features = signals.features(views, hinting, self.member, epochs=self.epochs, live=live)
+        guided = layer_shapes(student, [guided_path], views.data.shape)[guided_path]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "regressor"))
-            regressor = self.regressor_between(guided, tuple(features_N.shape[1:]))
+            regressor = self.regressor_between(guided, features.shape)
 
-        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
-            guided_B = forward_to(student, guided_path, data.batch(index_B))
-            term = hint(*_meet(regressor, guided_B, features_N[index_B].float(), pooled=self.regressor == "pooled"))
+        def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+            batch = views.batch(index_B, views.at(epoch))
+            guided_B = forward_to(student, guided_path, batch.inputs_B)
+            term = hint(*_meet(regressor, guided_B, features(batch).float(), pooled=self.regressor == "pooled"))
             return {"loss": term, "hint": term}
 
         trained = nn.ModuleDict({"student": student, "regressor": regressor})
@@ -159,11 +161,12 @@ class Pretrain:
     def __post_init__(self) -> None:
         _whole_epochs("Pretrain", self.epochs)
 
-    def begin(self, student: nn.Module, data: Data, signals: Signals, seed: int) -> Work:
-        del signals, seed
+    def begin(self, student: nn.Module, views: Views, signals: Signals, seed: int, *, live: bool = False) -> Work:
+        del signals, seed, live
 
-        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
-            term = hard_labels(student(data.batch(index_B)), data.train.labels[index_B])
+        def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+            batch = views.batch(index_B, views.at(epoch))
+            term = hard_labels(student(batch.inputs_B), *batch.targets)
             return {"loss": term, "hard": term}
 
         return Work(module=student, loss=loss, scores_classes=True)
@@ -188,14 +191,15 @@ class Distil:
                 f"alpha must be in [0, 1], got {self.alpha}; it weighs the soft (teacher) term, 1 - alpha the labels"
             )
 
-    def begin(self, student: nn.Module, data: Data, signals: Signals, seed: int) -> Work:
+    def begin(self, student: nn.Module, views: Views, signals: Signals, seed: int, *, live: bool = False) -> Work:
         del seed
-        teacher_MNK = signals.logits()
+        teacher_MBK = signals.logits(views, live=live)
 
-        def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
-            student_BK = student(data.batch(index_B))
-            hard = hard_labels(student_BK, data.train.labels[index_B])
-            soft = soft_targets(student_BK, teacher_MNK[:, index_B], self.temperature)
+        def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+            batch = views.batch(index_B, views.at(epoch))
+            student_BK = student(batch.inputs_B)
+            hard = hard_labels(student_BK, *batch.targets)
+            soft = soft_targets(student_BK, teacher_MBK(batch), self.temperature)
             return {"loss": (1 - self.alpha) * hard + self.alpha * soft, "hard": hard, "soft": soft}
 
         return Work(module=student, loss=loss, scores_classes=True)

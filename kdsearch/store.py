@@ -23,8 +23,39 @@ from kdsearch.study import OBJECTIVES
 
 FORMAT = 1
 _FACTS = "kdsearch"
+_SESSIONS = "sessions"
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
+
+
+Spent = dict[str, float]
+"""Seconds of a trial by what they went into: start, distil, evaluation, signals, waiting, checkpointing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inherited:
+    """The first `epochs` lines of a trial's curve were trained by `trial`, whose start this one shares or which,
+    pruned, it continues.
+    """
+
+    kind: Literal["start", "trial"]
+    trial: int
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One run of a study: how long its workers were there, how long each was busy with segments, all in seconds.
+
+    `student_seconds` of `busy_seconds` went into training and evaluating students; `epochs` were trained.
+    """
+
+    began_ms: int
+    seconds: float
+    workers: int
+    busy_seconds: float
+    student_seconds: float
+    epochs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +64,8 @@ class TrialRecord:
 
     `described` is the recipe flat; `fingerprint` the recipe's, `proposed` that of the recipe as the space gave it,
     before its hint layers were named; `known` the figures that need no training; `measured` those of the trained
-    student, empty until it is complete; times are milliseconds since the epoch.
+    student, empty until it is complete; `spent` the seconds by what they went into; `inherited` what of the curve
+    another trial trained; `waiting` whether it stands at a rung; times are milliseconds since the epoch.
     """
 
     number: int
@@ -47,10 +79,28 @@ class TrialRecord:
     proposed: str = ""
     measured: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float | None = None
+    spent: Spent = field(default_factory=dict)
+    inherited: Inherited | None = None
+    waiting: bool = False
     reason: str | None = None
     began_ms: int = 0
     ended_ms: int | None = None
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs of the stored curve that this trial trained itself."""
+        return len(self.curve) - (self.inherited.epochs if self.inherited is not None else 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of its own training and evaluation between epochs; None before the trial is over."""
+        own = self.curve[self.inherited.epochs if self.inherited is not None else 0 :]
+        return sum(line["seconds"] + line["evaluation_seconds"] for line in own) if self.curve else None
+
+    @property
+    def continues(self) -> int | None:
+        """The pruned trial that this one goes on with."""
+        return self.inherited.trial if self.inherited is not None and self.inherited.kind == "trial" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,18 +256,44 @@ class Store:
         return self._storage.get_trial_number_from_id(trial_id)
 
     def complete(
-        self, number: int, values: Sequence[float], measured: Mapping[str, float], curve: list[dict[str, Any]]
+        self,
+        number: int,
+        values: Sequence[float],
+        measured: Mapping[str, float],
+        curve: list[dict[str, Any]],
+        spent: Spent,
     ) -> None:
-        trial_id = self._trial_id(number)
-        self._storage.set_trial_user_attr(trial_id, "measured", dict(measured))
-        self._storage.set_trial_user_attr(trial_id, "curve", json.dumps(curve))
-        self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
+        self._set(number, measured=dict(measured), curve=json.dumps(curve), spent=spent)
+        self._storage.set_trial_state_values(self._trial_id(number), TrialState.COMPLETE, values)
 
-    def fail(self, number: int, reason: str, curve: list[dict[str, Any]]) -> None:
-        trial_id = self._trial_id(number)
-        self._storage.set_trial_user_attr(trial_id, "reason", reason[:2000])
-        self._storage.set_trial_user_attr(trial_id, "curve", json.dumps(curve))
-        self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    def fail(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
+        self._set(number, reason=reason[:2000], curve=json.dumps(curve), spent=spent)
+        self._storage.set_trial_state_values(self._trial_id(number), TrialState.FAIL)
+
+    def prune(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
+        """The budget ended while the trial waited at a rung; what it showed is kept."""
+        self._set(number, reason=reason, curve=json.dumps(curve), spent=spent)
+        self._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
+
+    def waits(self, number: int, waiting: bool) -> None:
+        """Whether the running trial stands at a rung."""
+        self._set(number, waiting=waiting)
+
+    def inherits(self, number: int, inherited: Inherited) -> None:
+        self._set(number, inherited=dataclasses.asdict(inherited))
+
+    def sessions(self) -> list[Session]:
+        """The study's runs so far, each written when it ended."""
+        attributes = self._storage.get_study_user_attrs(self._id)
+        return [Session(**session) for session in attributes.get(_SESSIONS, [])]
+
+    def add_session(self, session: Session) -> None:
+        whole = [*self.sessions(), session]
+        self._storage.set_study_user_attr(self._id, _SESSIONS, [dataclasses.asdict(one) for one in whole])
+
+    def _set(self, number: int, **attrs: Any) -> None:
+        for name, value in attrs.items():
+            self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
@@ -232,8 +308,6 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "running",
     }
-    curve = json.loads(attrs.get("curve", "[]"))
-    worked = sum(line["seconds"] + line["evaluation_seconds"] for line in curve)
     return TrialRecord(
         number=trial.number,
         state=states[trial.state],
@@ -245,8 +319,10 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         seeds=attrs.get("seeds", {}),
         known=attrs.get("known", {}),
         measured=attrs.get("measured", {}),
-        curve=curve,
-        seconds=worked if curve else None,
+        curve=json.loads(attrs.get("curve", "[]")),
+        spent=attrs.get("spent", {}),
+        inherited=Inherited(**attrs["inherited"]) if "inherited" in attrs else None,
+        waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
         reason=attrs.get("screened") or attrs.get("reason"),
         began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,

@@ -19,12 +19,17 @@ from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
+from kdsearch.stopping import RULES, Rule
 from kdsearch.teacher import Teacher, as_teachers
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("size_aware", "tpe", "nsga2", "random")
+_LIMITS = (
+    *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
+    *("max_parameters", "max_regressor_macs", "signals_gb"),
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -55,12 +60,16 @@ OBJECTIVES = {
 class Study:
     """What to search, in what, judged by what, for how long.
 
-    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner. `sampler` is
-    "size_aware" (the largest expected gain in hypervolume by one model of accuracy: sizes are known before training),
+    `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner, `total_epochs` once
+    so many epochs have been trained in all trials together, and `patience` after so many complete trials in a row
+    without a gain in hypervolume. `stopping` is a rule of early stopping, or its name in `RULES`; without it every
+    trial is a full distillation. `sampler` is "size_aware" (expected gain in hypervolume by one model of accuracy),
     "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
     out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
-    `segment_epochs` epochs. `card` defaults to the study file's docstring.
+    `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
+    features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
+    study file's docstring.
     """
 
     name: str
@@ -72,10 +81,14 @@ class Study:
     minutes: float | None = None
     sampler: "str | BaseSampler" = "tpe"
     first: Sequence[Mapping[str, Any]] | None = None
+    stopping: str | Rule | None = None
+    patience: int | None = None
+    total_epochs: int | None = None
     seed: int = 0
     max_parameters: int | None = None
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
+    signals_gb: float = 8.0
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +102,8 @@ class Study:
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
-        for limit in ("trials", "segment_epochs", "max_parameters", "max_regressor_macs", "minutes"):
+        rule_of(self.stopping)
+        for limit in _LIMITS:
             value = getattr(self, limit)
             if value is not None and value <= 0:
                 raise Mistake(f"{limit} must be above 0, got {value}")
@@ -141,6 +155,19 @@ class Source:
 
             study = cloudpickle.loads(self.pickled)
         return study.smoke() if self.smoke else study
+
+
+def rule_of(stopping: str | Rule | None) -> Rule | None:
+    """The rule itself, for a rule or its name; None for None and "none". Raises `Mistake` for an unknown name."""
+    if stopping is None or stopping == "none":
+        return None
+    if isinstance(stopping, str):
+        if stopping not in RULES:
+            raise Mistake(f"stopping must be none, {', '.join(RULES)} or a rule itself, got {stopping!r}")
+        return RULES[stopping]()
+    if not callable(getattr(stopping, "promotable", None)) or not hasattr(stopping, "rungs"):
+        raise Mistake(f"stopping must be a rule with rungs and promotable(marks), got {type(stopping).__name__}")
+    return stopping
 
 
 def _read(path: Path) -> str:

@@ -66,6 +66,22 @@ def show_studies(console: Console, found: Sequence[Results]) -> None:
     console.print(table)
 
 
+def show_account(console: Console, account: Mapping[str, Any]) -> None:
+    """Where the study's time went, and what was saved of it."""
+    if account["busy_share"] is None:
+        return
+    spent = ", ".join(f"{name} {seconds:,.0f}" for name, seconds in account["seconds"].items() if seconds >= 0.5)
+    saved = account["epochs_saved"]
+    parts = [f"{saved[by]:,} epochs by {by.replace('_', ' ')}" for by in saved if saved[by]]
+    parts.append(f"{account['teacher_passes_saved']:,} passes of the teacher by its signals")
+    say(
+        console,
+        f"workers: busy {account['busy_share']:.1%}, in student steps {account['student_share']:.1%} of their time; "
+        f"{account['epochs_trained']:,} epochs trained; seconds of trials: {spent}",
+    )
+    say(console, f"saved:   {', '.join(parts)}")
+
+
 def show_figures(console: Console, card: Mapping[str, Any]) -> None:
     """An exported student's figures above its teacher's."""
     student = card["metrics"]

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augmentation, check_views
 from kdsearch.data.base import Data, Split
+from kdsearch.data.views import Views, check_replayable
 from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors
 from kdsearch.losses import hard_labels, soften
 from kdsearch.mistakes import Mistake, UserCodeError, user_code
+from kdsearch.plain import as_json
 from kdsearch.seeds import derive
 from kdsearch.students.base import count_parameters
 from kdsearch.training import DivergedError, Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
@@ -29,7 +32,7 @@ from kdsearch.training import DivergedError, Epoch, Optim, StopRequestedError, T
 class Teacher:
     """How to come by a teacher: `build` makes its architecture (never its weights) in any process; the weights are
     trained once with `optim` for `epochs` on the training split, or read from `weights`, a state dict in a
-    safetensors file or a torch file of plain tensors.
+    safetensors file or a torch file of plain tensors. Epoch e of its training is on view e mod V of `augment`'s.
     """
 
     build: Callable[[], nn.Module]
@@ -37,10 +40,13 @@ class Teacher:
     epochs: int = 20
     weights: str | Path | None = None
     seed: int = 0
+    augment: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs}")
+        if self.augment is not None:
+            check_views(self.augment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +86,9 @@ class Untrained:
     def of(cls, given: Teacher | Sequence[Teacher], data: Data) -> "Untrained":
         """Build every member. Raises `Mistake` for one that does not fit the data or whose weights file is missing."""
         teachers = as_teachers(given)
+        for teacher in teachers:
+            if teacher.augment is not None:
+                check_replayable(teacher.augment, data)
         members = tuple(_built(teacher, data) for teacher in teachers)
         keys = tuple(_key(teacher, member, data) for teacher, member in zip(teachers, members, strict=True))
         return cls(teachers=teachers, members=members, keys=keys)
@@ -144,6 +153,8 @@ def _key(teacher: Teacher, module: nn.Module, data: Data) -> str:
         "epochs": teacher.epochs,
         "seed": teacher.seed,
     }
+    if teacher.augment is not None and teacher.weights is None:
+        content["augment"] = as_json(teacher.augment)
     if teacher.weights is not None:
         if not Path(teacher.weights).is_file():
             raise Mistake(
@@ -194,8 +205,11 @@ def _load_or_train(
     except (FileNotFoundError, DamagedError):
         state = None
 
-    def loss(index_B: Tensor, _epoch: int) -> dict[str, Tensor]:
-        return {"loss": hard_labels(module(data.batch(index_B)), data.train.labels[index_B])}
+    views = Views(data, teacher.augment)
+
+    def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+        batch = views.batch(index_B, views.at(epoch))
+        return {"loss": hard_labels(module(batch.inputs_B), *batch.targets)}
 
     stopped = False
 

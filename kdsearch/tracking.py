@@ -175,7 +175,8 @@ class _Writer:
         self._client.set_terminated(run, status=_STATUS[record.state], end_time=record.ended_ms)
         if record.state == "running":
             return
-        figures = {**record.known, **record.measured, "seconds": record.seconds or 0.0}
+        spent = {f"seconds_{name}": seconds for name, seconds in record.spent.items()}
+        figures = {**record.known, **record.measured, "seconds": record.seconds or 0.0, **spent}
         if "parameters" in figures:
             figures["share_of_teacher"] = figures["parameters"] / self._facts.teacher["parameters"]
         self._log_metrics(run, [(name, value, record.ended_ms or 0, 0) for name, value in figures.items()])

@@ -206,8 +206,9 @@ def _one_epoch(
         optimizer.step()
         # summed as tensors: reading a number at every step would wait for the device
         for name, value in terms.items():
-            weighted = value.detach() * (len(batch) / examples)
-            sums[name] = sums[name] + weighted if name in sums else weighted
+            if name not in sums:
+                sums[name] = torch.zeros_like(value, requires_grad=False)
+            sums[name].add_(value.detach(), alpha=len(batch) / examples)
     return {name: float(value) for name, value in sums.items()} | {"lr": rate}
 
 

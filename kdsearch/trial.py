@@ -1,5 +1,6 @@
 """One trial's training in segments: `advance` is a pure function, the same segment gives the same bits anywhere."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from kdsearch import metrics
 from kdsearch.data.base import Data
+from kdsearch.data.views import Views
 from kdsearch.recipe import Recipe
 from kdsearch.seeds import derive
 from kdsearch.signals import Signals
@@ -64,12 +66,21 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a segment gave: the state it reached, its lines of the curve, and `measured` at the trial's end."""
+    """What a segment gave: the state it reached, its lines of the curve, and `measured` at the trial's end.
+
+    `worked_seconds` is all that the worker spent on it, of them `measuring_seconds` on the final figures and
+    `signals_seconds` on waiting for, computing or loading the teacher's signals, or running it live; the latter are no
+    part of the lines' `seconds`. `notes` are for the user, a line each.
+    """
 
     trial: int
     state: TrialState
     curve: list[Epoch] = field(default_factory=list)
     measured: dict[str, float] | None = None
+    worked_seconds: float = 0.0
+    measuring_seconds: float = 0.0
+    signals_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +112,9 @@ def advance(
 
 
 def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None) -> Progress:
+    began = time.perf_counter()
     recipe, state = segment.recipe, segment.state
+    waited = signals.seconds
     student = _initial(recipe, data, segment.seeds)
     curve: list[Epoch] = []
     stopped = False
@@ -122,17 +135,30 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
         before = 0 if starting else recipe.start_epochs
         whole = recipe.start_epochs if starting else recipe.epochs - recipe.start_epochs
         resumed = state.train if state is not None and done not in (0, recipe.start_epochs) else None
-        train = _stage(segment, stage, student, data, signals, resumed, whole, min(segment.upto - before, whole), watch)
+        views = Views(data, recipe.augment, first_epoch=before)
+        upto = min(segment.upto - before, whole)
+        train = _stage(segment, stage, student, views, signals, resumed, whole, upto, watch)
         done = before + train.epoch
         if done == recipe.start_epochs and starting:
             train = TrainState(epoch=0, module={k: v.clone() for k, v in student.state_dict().items()}, optimizer={})
         state = TrialState(epoch=done, train=train)
     assert state is not None
     measured = None
+    trained = time.perf_counter()
     if done == recipe.epochs:
         student.load_state_dict(state.train.module)
         measured = measure(student, data, segment.objectives)
-    return Progress(trial=segment.trial, state=state, curve=curve, measured=measured)
+    now = time.perf_counter()
+    return Progress(
+        trial=segment.trial,
+        state=state,
+        curve=curve,
+        measured=measured,
+        worked_seconds=now - began,
+        measuring_seconds=now - trained,
+        signals_seconds=round(signals.seconds - waited, 4),
+        notes=signals.take_notes(),
+    )
 
 
 def _initial(recipe: Recipe, data: Data, seeds: Seeds) -> nn.Module:
@@ -145,7 +171,7 @@ def _stage(
     segment: Segment,
     stage: Start | Distil,
     student: nn.Module,
-    data: Data,
+    views: Views,
     signals: Signals,
     state: TrainState | None,
     epochs: int,
@@ -153,19 +179,27 @@ def _stage(
     watch: Callable[[Epoch], bool],
 ) -> TrainState:
     seed = segment.seeds.distil if isinstance(stage, Distil) else segment.seeds.start
-    work = stage.begin(student, data, signals, seed)
+    work = stage.begin(student, views, signals, seed, live=segment.recipe.live_teacher)
+    waited = signals.seconds
+
+    def on_epoch(line: Epoch) -> bool:
+        nonlocal waited
+        line["seconds"] = max(0.0, round(line["seconds"] - (signals.seconds - waited), 4))
+        waited = signals.seconds
+        return watch(line)
+
     return fit(
         work.module,
         work.loss,
         optim=segment.recipe.optim,
-        examples=len(data.train),
+        examples=len(views.data.train),
         epochs=epochs,
         upto=upto,
         seed=seed,
         stage=stage.name,
         state=state,
-        evaluate=partial(metrics.watched_accuracy, student, data) if work.scores_classes else None,
-        on_epoch=watch,
+        evaluate=partial(metrics.watched_accuracy, student, views.data) if work.scores_classes else None,
+        on_epoch=on_epoch,
     )
 
 

@@ -9,8 +9,8 @@ from kdsearch.files import writable
 
 @dataclass(frozen=True)
 class Workspace:
-    """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `teacher/`, `signals/`, `checkpoints/` and
-    `students/`. Study names are checked where a `Study` is made, so that they cannot lead out of `root`.
+    """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `teacher/`, `signals/`, `starts/`,
+    `checkpoints/` and `students/`. Study names are checked where a `Study` is made: they cannot lead out of `root`.
     """
 
     root: Path
@@ -43,8 +43,14 @@ class Workspace:
     def study(self, name: str) -> Path:
         return self.root / name
 
+    def signals(self, name: str) -> Path:
+        return self.study(name) / "signals"
+
     def checkpoint(self, name: str, trial: int) -> Path:
         return self.study(name) / "checkpoints" / f"trial-{trial:05d}.safetensors"
+
+    def starts(self, name: str) -> Path:
+        return self.study(name) / "starts"
 
     def student(self, name: str, trial: int) -> Path:
         return self.study(name) / "students" / f"trial-{trial:05d}.safetensors"

@@ -191,3 +191,11 @@ def test_the_data_folder_is_the_root_or_else_the_environments(tmp_path, monkeypa
     monkeypatch.delenv("KDSEARCH_DATA")
     with pytest.raises(Mistake, match=r"no data folder: name one with --data DIR, .*KDSEARCH_DATA"):
         data_folder(None)
+
+
+def test_batches_are_the_normalized_examples_whether_kept_or_not(monkeypatch, tiny_data):
+    index = torch.tensor([7, 0, 7, 59])
+    expected = tiny_data.normalize(tiny_data.train.inputs)[index]
+    assert torch.equal(tiny_data.batch(index), expected)
+    monkeypatch.setattr("kdsearch.data.base._NORMALIZED_BYTES", 0)
+    assert torch.equal(tiny_data.batch(index), expected)

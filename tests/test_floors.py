@@ -14,16 +14,17 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "seeds", "stopping", "workspace", "data",
-        "data.",
+        "belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "plain", "seeds", "signal_files",
+        "stopping", "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages"],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "confirm", "driver", "events", "executors", "executors.", "export", "features", "history", "mirror", "outlook",
-        "prepare", "proof", "sampling", "search", "size_aware", "store", "tracking",
+        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
+        "history", "intake", "keeping", "mirror", "outlook", "pausing", "prepare", "proof", "sampling", "search",
+        "size_aware", "starts", "store", "tracking", "underway",
     ],
     6: ["frame", "progress", "report", "report."],
     7: ["__main__", "api", "cli", "tables", "template", "ui"],
@@ -36,7 +37,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
     "optuna": {
-        *("space", "screening", "store", "driver"),
+        *("space", "screening", "store", "driver", "intake"),
         *("sampling", "features", "history", "mirror", "outlook", "size_aware"),
     },
     "pebble": {"executors.local"},

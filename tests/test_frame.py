@@ -45,7 +45,6 @@ def record(number: int, parameters: int, accuracy: float | None, state: str = "c
         "seeds": {},
         "known": {"parameters": parameters},
         "measured": measured,
-        "seconds": 1.0,
         "began_ms": number,
         "ended_ms": 1000 + number,
     }

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdsearch.pareto import front, hypervolume, knee
+from kdsearch.pareto import epsilon_net, front, hypervolume, knee, ranks
 
 # few different values, so that ties and equal points are common
 coordinates = st.integers(0, 6).map(float)
@@ -106,3 +106,43 @@ def test_knee_of_a_front_of_two_is_the_best_in_the_first_objective():
 
 def test_knee_of_equal_points_is_one_of_them():
     assert knee(np.array([[5.0, 5.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])) in (1, 2, 3)
+
+
+def test_ranks_of_seven_points_by_hand():
+    points = np.array([[1, 4], [2, 2], [4, 1], [3, 3], [2, 5], [4, 4], [2, 2]], dtype=float)
+    assert ranks(points).tolist() == [0, 0, 0, 1, 1, 2, 0]
+
+
+def test_ranks_of_nothing_are_none():
+    assert ranks(np.empty((0, 2))).tolist() == []
+
+
+@given(points_2)
+def test_a_rank_is_the_front_of_what_the_ranks_before_leave(points):
+    found = ranks(points)
+    left = np.arange(len(points))
+    for rank in range(int(found.max()) + 1):
+        members = left[front(points[left])]
+        assert sorted(members) == np.flatnonzero(found == rank).tolist()
+        left = np.setdiff1d(left, members)
+    assert not len(left)
+
+
+def test_epsilon_net_begins_with_the_best_then_takes_the_farthest():
+    points = np.array([[1, 0], [0, 0], [10, 0], [4, 0]], dtype=float)
+    assert epsilon_net(points).tolist() == [1, 2, 3, 0]
+    assert epsilon_net(points, 2).tolist() == [1, 2]
+
+
+def test_epsilon_net_of_nothing_is_empty():
+    assert epsilon_net(np.empty((0, 2))).tolist() == []
+
+
+@given(points_2 | points_3)
+def test_each_next_of_an_epsilon_net_is_the_farthest_from_those_before(points):
+    order = epsilon_net(points).tolist()
+    assert sorted(order) == list(range(len(points)))
+    assert points[order[0], 0] == points[:, 0].min()
+    for place in range(1, len(order)):
+        apart = [min(np.linalg.norm(points[one] - points[other]) for other in order[:place]) for one in order[place:]]
+        assert apart[0] == pytest.approx(max(apart))

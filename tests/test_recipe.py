@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdsearch.data.augment import Augment
 from kdsearch.mistakes import Mistake
 from kdsearch.recipe import Recipe
 from kdsearch.stages import Distil, Hints, Pretrain
@@ -61,6 +62,30 @@ def test_the_fingerprint_differs_for_the_budget_the_family_and_the_start():
         dataclasses.replace(BASE, start=None),
     ]
     assert len({recipe.fingerprint() for recipe in [BASE, *others]}) == 6
+
+
+def test_fingerprints_of_stored_studies_stay_what_they_are():
+    # a change here makes every stored study a stranger to its own file
+    recipe = Recipe(student=ConvNet(width=4, depth=3))
+    assert (recipe.fingerprint(), recipe.start_fingerprint()) == ("793a490b20015c1c", "d3a1e557e63545d2")
+    hints = Hints(epochs=3, teacher_layer="block2", student_layer=0.5)
+    recipe = dataclasses.replace(recipe, start=hints, epochs=10)
+    assert (recipe.fingerprint(), recipe.start_fingerprint()) == ("ad6bc53d7f6379d9", "534b4e1a33006c53")
+    assert set(recipe.to_json()) == {"student", "start", "distil", "optim", "epochs"}
+    assert not {"augment", "live_teacher"} & set(recipe.describe())
+
+
+@pytest.mark.parametrize(
+    "change", [{"augment": Augment(shift=1)}, {"augment": Augment(shift=1, views=4)}, {"live_teacher": True}], ids=str
+)
+def test_augmentation_and_a_live_teacher_are_part_of_the_recipe_and_of_its_start(change):
+    other = dataclasses.replace(BASE, **change)
+    assert other.fingerprint() != BASE.fingerprint()
+    assert other.start_fingerprint() != BASE.start_fingerprint()
+    assert json.loads(json.dumps(other.to_json())) == other.to_json()
+    (name,) = change
+    assert other.to_json()[name] is True or other.to_json()[name]["kind"] == "Augment"
+    assert other.describe()[name] in (True, "Augment(shift=1)", "Augment(shift=1, views=4)")
 
 
 def test_equal_recipes_have_equal_fingerprints():
@@ -174,6 +199,7 @@ def test_a_student_must_be_a_frozen_dataclass_that_builds(student):
         ({"distil": None}, "distil must be of Distil, got NoneType"),
         ({"optim": "adam"}, "optim must be of Optim, got str"),
         ({"start": "hints"}, "start must be None, Hints or Pretrain, got str"),
+        ({"augment": "flip"}, r"augment must be Augment\(...\) or a frozen dataclass .* got str"),
         ({"epochs": 3}, "epochs must be a whole number above the start's 3, which are part of it, got 3"),
         ({"epochs": 2.5}, "epochs must be a whole number .* got 2.5"),
         ({"start": None, "epochs": 0}, "epochs must be a whole number above the start's 0, .* got 0"),

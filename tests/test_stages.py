@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augment
+from kdsearch.data.views import Views
 from kdsearch.layers import forward_to
 from kdsearch.mistakes import Mistake
 from kdsearch.stages import Distil, Hints, ImpossibleError, Pretrain
@@ -41,7 +43,7 @@ def train(work, epochs: int = 2) -> None:
 def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals, regressor, teacher_layer, guided):
     hints = Hints(epochs=2, teacher_layer=teacher_layer, student_layer=guided, regressor=regressor)
     before = snapshot(student)
-    train(hints.begin(student, tiny_data, signals, 0))
+    train(hints.begin(student, Views(tiny_data), signals, 0))
     for name, tensor in student.state_dict().items():
         above = name.split(".")[0] > guided  # block1 < block2 < block3 < classifier
         # bit for bit, batch-norm statistics and their counters included; below, all of these move
@@ -49,7 +51,7 @@ def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals
 
 
 def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signals):
-    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
     everything = torch.arange(60)
     before = work.loss(everything, 0)["loss"].item()
     train(work, epochs=8)
@@ -57,7 +59,7 @@ def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signa
 
 
 def test_hints_train_a_regressor_that_is_not_in_the_student(student, tiny_data, signals):
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, Views(tiny_data), signals, 0)
     names, parameters = set(student.state_dict()), count_parameters(student)
     regressor = work.module.get_submodule("regressor")
     before = regressor.weight.clone()
@@ -75,7 +77,8 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (
-        hints.begin(student, tiny_data, signals, seed).module.get_submodule("regressor").weight for seed in (1, 1, 2)
+        hints.begin(student, Views(tiny_data), signals, seed).module.get_submodule("regressor").weight
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -84,7 +87,7 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
 
 def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny_data, signals, frozen):
     student = ConvNet(width=4, depth=3).build((1, 8, 8), 3).eval()
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
     work.module.eval()
     assert count_parameters(work.module) == count_parameters(student)
     index = torch.tensor([41, 3, 17])
@@ -96,7 +99,9 @@ def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny
 
 def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signals):
     student = MLP(width=5, depth=2).build((1, 8, 8), 3)
-    work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(student, tiny_data, signals, 0)
+    work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(
+        student, Views(tiny_data), signals, 0
+    )
     assert work.module.get_submodule("regressor").weight.shape == (8, 5)
     train(work)
 
@@ -104,10 +109,11 @@ def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signal
 def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
     hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2", regressor="pooled")
     student.eval()
-    work = hints.begin(student, tiny_data, signals, 0)
+    views = Views(tiny_data)
+    work = hints.begin(student, views, signals, 0)
     index = torch.tensor([5, 50])
     ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
-    wanted = functional.avg_pool2d(signals.features("block1")[index].float(), 2)  # 8x8 to 4x4
+    wanted = functional.avg_pool2d(signals.features(views, "block1").view(0)[index].float(), 2)  # 8x8 to 4x4
     expected = 0.5 * (work.module.get_submodule("regressor")(ours) - wanted).square().sum() / 2
     assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -195,7 +201,7 @@ def test_an_unknown_layer_names_those_that_exist(student, frozen, owner):
 
 def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_data):
     before = snapshot(student)
-    work = Pretrain(epochs=2).begin(student, tiny_data, None, 0)  # no signals: the teacher has no say
+    work = Pretrain(epochs=2).begin(student, Views(tiny_data), None, 0)  # no signals: the teacher has no say
     train(work)
     assert all(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
     assert work.module is student
@@ -210,7 +216,7 @@ def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_d
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, signals, frozen, alpha):
     student.eval()
-    work = Distil(temperature=3.0, alpha=alpha).begin(student, tiny_data, signals, 0)
+    work = Distil(temperature=3.0, alpha=alpha).begin(student, Views(tiny_data), signals, 0)
     index = torch.tensor([33, 1, 59, 12])
     inputs = tiny_data.normalize(tiny_data.train.inputs[index])
     ours, theirs = student(inputs), frozen.members[0](inputs)  # the teacher live, on the same examples
@@ -251,3 +257,49 @@ def test_a_layer_is_a_path_or_a_position(name, layer):
 def test_an_unknown_regressor_is_refused():
     with pytest.raises(Mistake, match="regressor must be one of conv, pooled, got 'linear'"):
         Hints(epochs=1, regressor="linear")
+
+
+STAGES = {
+    "distil": Distil(temperature=2.0, alpha=0.7),
+    "hints": Hints(epochs=5, teacher_layer="block2", student_layer="block1"),
+    "pooled": Hints(epochs=5, teacher_layer="block1", student_layer="block2", regressor="pooled"),
+}
+
+
+@given(
+    stage=st.sampled_from(sorted(STAGES)),
+    epoch=st.integers(0, 4),
+    first_epoch=st.integers(0, 3),
+    index=st.lists(st.integers(0, 59), min_size=2, max_size=12),
+    augment=st.one_of(
+        st.none(),
+        st.builds(
+            Augment, shift=st.integers(0, 2), flip=st.booleans(), cutout=st.integers(0, 3),
+            mixup=st.sampled_from([0.0, 0.4]), views=st.integers(1, 3),
+        ),
+    ),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_teacher_that_is_looked_up_and_one_that_runs_live_give_the_same_loss(
+    tiny_data, signals, stage, epoch, first_epoch, index, augment
+):
+    views = Views(tiny_data, augment, first_epoch=first_epoch)
+    losses = []
+    for live in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            student = ConvNet(width=3, depth=3).build((1, 8, 8), 3).eval()
+        work = STAGES[stage].begin(student, views, signals, 0, live=live)
+        losses.append(work.loss(torch.tensor(index), epoch)["loss"])
+        losses[-1].backward()  # a live teacher's outputs can be differentiated against
+    # logits are kept exactly, features to 11 bits; the square of the difference doubles the relative error
+    torch.testing.assert_close(*losses, rtol=1e-4 if stage == "distil" else 5e-3, atol=1e-5)
+
+
+def test_a_live_teacher_stays_as_it_is(student, tiny_data, signals, frozen):
+    before = snapshot(frozen.members[0])
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(
+        student, Views(tiny_data), signals, 0, live=True
+    )
+    train(work)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in frozen.members[0].state_dict().items())

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augment
 from kdsearch.files import load_tensors
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.students import MLP, ConvNet
@@ -126,6 +127,16 @@ def test_an_unfinished_training_that_is_damaged_begins_anew(tiny_data, tiny_teac
 def test_another_teacher_has_another_key(tiny_data, tiny_teacher, frozen, tmp_path, change):
     other = freeze(dataclasses.replace(tiny_teacher, **change), tiny_data, tmp_path)
     assert other.key != frozen.key
+
+
+def test_a_teacher_may_be_trained_on_augmented_views(tiny_data, tiny_teacher, frozen, tmp_path):
+    augmented = dataclasses.replace(tiny_teacher, augment=Augment(shift=1, mixup=0.2, views=2))
+    other = freeze(augmented, tiny_data, tmp_path / "a")
+    assert other.key != frozen.key
+    assert not equal(weights(other), weights(frozen))
+    with pytest.raises(StopRequestedError):
+        freeze(augmented, tiny_data, tmp_path / "b", on_epoch=lambda member, line: line["epoch"] == 1)
+    assert equal(weights(freeze(augmented, tiny_data, tmp_path / "b")), weights(other))
 
 
 def test_other_data_give_another_key(make_data, tiny_teacher, frozen, tmp_path):

@@ -1,6 +1,7 @@
 """One trial's training: the same segment gives the same bits, however it is cut."""
 
 import dataclasses
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from torch import nn
 
 from kdsearch import metrics
+from kdsearch.data.augment import Augment
+from kdsearch.data.views import Views
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.recipe import Recipe
 from kdsearch.signals import Signals
@@ -30,6 +33,21 @@ RECIPES = {
         start=Hints(epochs=3, teacher_layer="block1", student_layer="block2", regressor="pooled"),
     ),
     "pretrain": Recipe(student=STUDENT, optim=OPTIM, epochs=5, start=Pretrain(epochs=2)),
+    "augmented hints": Recipe(
+        student=STUDENT,
+        optim=OPTIM,
+        epochs=5,
+        start=Hints(epochs=2, teacher_layer="block2", student_layer="block1"),
+        augment=Augment(shift=1, flip=True, mixup=0.3, views=3),
+    ),
+    "augmented pretraining, live": Recipe(
+        student=STUDENT,
+        optim=OPTIM,
+        epochs=5,
+        start=Pretrain(epochs=2),
+        augment=Augment(shift=1, cutout=2, views=2),
+        live_teacher=True,
+    ),
 }
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 
@@ -251,9 +269,13 @@ def test_students_learn_from_labels_alone_and_from_the_teacher_alone(alpha, tiny
 def test_a_student_of_a_permuted_teacher_learns_nothing(tiny_data, frozen, tmp_path):
     # signals are looked up by example: pairing each with another's would show as a student at chance
     rows = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    signals = Signals(lambda: frozen, frozen.key, tiny_data, tmp_path)
-    whole = signals.logits().clone()
-    signals.logits().copy_(whole[:, rows])
+
+    class Permuted(Signals):
+        def logits(self, views, *, live=False):
+            lookup = super().logits(views, live=live)
+            return lambda batch: lookup(dataclasses.replace(batch, index_B=rows[batch.index_B]))
+
+    signals = Permuted(lambda: frozen, frozen.key, tiny_data, tmp_path)
     recipe = Recipe(student=STUDENT, distil=Distil(alpha=1.0), optim=OPTIM, epochs=12)
     assert advance(segment(recipe, 12), tiny_data, signals).measured["accuracy"] < 0.6
 
@@ -262,3 +284,58 @@ def test_an_absurd_rate_says_in_which_stage_it_diverged(tiny_data, signals):
     recipe = dataclasses.replace(RECIPES["hints"], optim=Optim(name="sgd", lr=1e30, batch_size=20))
     with pytest.raises(DivergedError, match="stage 'hints' was not finite in its epoch 1"):
         advance(segment(recipe, 5), tiny_data, signals)
+
+
+def test_epoch_e_of_the_whole_budget_trains_on_view_e_mod_v(tiny_data, signals, monkeypatch):
+    seen = []
+    plain = Views.batch
+
+    def batch(views, index_B, view):
+        if len(index_B) == 20:  # a batch of training, not of computing signals
+            seen.append(view)
+        return plain(views, index_B, view)
+
+    monkeypatch.setattr(Views, "batch", batch)
+    recipe = RECIPES["augmented hints"]
+    half = advance(segment(recipe, 1), tiny_data, signals)
+    advance(segment(recipe, 5, half.state), tiny_data, signals)
+    assert seen == [view for epoch in (0, 1, 2, 3, 4) for view in [epoch % 3] * 3]  # 60 examples, 3 batches an epoch
+
+
+def test_an_augmented_trial_is_the_same_whether_its_signals_are_there_or_computed_in_between(
+    tiny_data, frozen, tmp_path
+):
+    recipe = dataclasses.replace(RECIPES["augmented hints"], student=Dropping(units=6), start=None)
+    fresh = Signals(lambda: frozen, frozen.key, tiny_data, tmp_path)
+    first = advance(segment(recipe, 5), tiny_data, fresh)
+    second = advance(segment(recipe, 5), tiny_data, Signals(lambda: frozen, frozen.key, tiny_data, tmp_path))
+    assert same(bits(first), bits(second))
+
+
+def test_a_live_teacher_trains_as_one_that_is_looked_up(tiny_data, signals):
+    stored = RECIPES["augmented hints"]
+    live = dataclasses.replace(stored, live_teacher=True)
+    seeds = Seeds.of(0, stored, 1)
+    one, other = (advance(segment(recipe, 5, seeds=seeds), tiny_data, signals) for recipe in (stored, live))
+    for ours, theirs in zip(one.curve, other.curve, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-2)  # half precision, carried through 15 steps
+
+
+def test_time_for_signals_is_told_and_is_no_part_of_an_epochs(tiny_data, frozen, tmp_path):
+    def slow() -> object:
+        time.sleep(0.5)
+        return frozen
+
+    progress = advance(segment(RECIPES["no start"], 1), tiny_data, Signals(slow, frozen.key, tiny_data, tmp_path))
+    assert progress.signals_seconds > 0.5
+    assert progress.curve[0]["seconds"] < 0.5
+    again = Signals(slow, frozen.key, tiny_data, tmp_path)
+    assert advance(segment(RECIPES["no start"], 1), tiny_data, again).signals_seconds < 0.5
+
+
+def test_what_the_signals_have_to_say_travels_with_the_progress(tiny_data, frozen, tmp_path):
+    recipe = RECIPES["hints"]
+    small = Signals(lambda: frozen, frozen.key, tiny_data, tmp_path, limit_gb=2e-6)
+    (note,) = advance(segment(recipe, 1), tiny_data, small).notes
+    assert "layer 'block3' would take" in note
+    assert advance(segment(recipe, 1), tiny_data, small).notes == []

@@ -1,8 +1,9 @@
 """Data: three splits of compact arrays, and one source per file."""
 
 from kdsearch.data.arrays import arrays
+from kdsearch.data.augment import Augment, Augmentation, drawn
 from kdsearch.data.base import Data, Split
 from kdsearch.data.digits import digits
 from kdsearch.data.idx import fashion_mnist, idx, mnist
 
-__all__ = ["Data", "Split", "arrays", "digits", "fashion_mnist", "idx", "mnist"]
+__all__ = ["Augment", "Augmentation", "Data", "Split", "arrays", "digits", "drawn", "fashion_mnist", "idx", "mnist"]

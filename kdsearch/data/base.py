@@ -16,6 +16,9 @@ from torch import Tensor
 
 from kdsearch.mistakes import Mistake
 
+_NORMALIZED_BYTES = 2**28
+"""What the normalized training examples may take in each worker's memory; larger ones are normalized by the batch."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
@@ -112,7 +115,14 @@ class Data:
 
     def batch(self, index_B: Tensor) -> Tensor:
         """The training examples at `index_B` (B,), normalized."""
-        return self.normalize(self.train.inputs[index_B])
+        if self.train.inputs.numel() * 4 > _NORMALIZED_BYTES:
+            return self.normalize(self.train.inputs[index_B])
+        return self._normalized.index_select(0, index_B)
+
+    @cached_property
+    def _normalized(self) -> Tensor:
+        """All training examples, normalized once: each is used in every epoch of every trial."""
+        return self.normalize(self.train.inputs)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
 """The protocol between driver and workers, and what every worker does with a segment."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,12 @@ class Executor(Protocol):
         """Run a segment. The future raises `LostError` where its worker died, `Mistake` where none can be set up."""
         ...
 
+    def wait(
+        self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
+    ) -> "set[Future[Progress | Failed]]":
+        """Those of `under_way` that are done, as soon as there is one or after `timeout` seconds."""
+        ...
+
     def events(self) -> list[TrialEpoch]:
         """What has been reported since the last call."""
         ...
@@ -73,7 +79,7 @@ def load_job(job: Job) -> tuple[Study, Data, Signals]:
             given = study.teacher(data)
         return freeze(given, data, job.folder / "teacher")
 
-    return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals")
+    return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals", study.signals_gb)
 
 
 def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]) -> Progress | Failed:
@@ -83,5 +89,5 @@ def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callab
     except DivergedError as error:
         return Failed(trial=segment.trial, reason=str(error), trace="")
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"
         return Failed(trial=segment.trial, reason=reason, trace="".join(traceback.format_exception(error)))

@@ -1,7 +1,7 @@
 """Runs every segment in the driver's own process, one after the other: for tests, debuggers and exact repetition."""
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from kdsearch.data.base import Data
 from kdsearch.events import TrialEpoch
@@ -30,6 +30,11 @@ class Inline:
         future: Future[Progress | Failed] = Future()
         future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
         return future
+
+    def wait(
+        self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
+    ) -> "set[Future[Progress | Failed]]":
+        return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
     def events(self) -> list[TrialEpoch]:
         events, self._events = self._events, []

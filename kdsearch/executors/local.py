@@ -12,7 +12,8 @@ import signal
 import socket
 import tempfile
 import threading
-from concurrent.futures import Future
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import popen_spawn_posix, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -82,6 +83,11 @@ class Local:
         running.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
+    def wait(
+        self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
+    ) -> "set[Future[Progress | Failed]]":
+        return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
+
     def events(self) -> list[TrialEpoch]:
         received: list[TrialEpoch] = []
         while True:
@@ -93,6 +99,15 @@ class Local:
 
     def stop(self) -> None:
         (self._private / worker.STOP).touch()
+
+    def __enter__(self) -> "Local":
+        """Start the workers: they load the study and its data before the first segment comes."""
+        for _ in range(self.capacity):
+            self._pool.schedule(worker.warm_up)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
 
     def shutdown(self) -> None:
         self._pool.stop()

@@ -1,5 +1,6 @@
 """A local worker process: ends when its driver is gone, loads the study with its first segment, runs segments."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,14 @@ def enter(pickled_job: bytes, private: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _state.update(pickled_job=pickled_job, private=Path(private))
+
+
+def warm_up() -> None:
+    """Load what every segment needs. What goes wrong is told with the first segment."""
+    from kdsearch.mistakes import Mistake
+
+    with contextlib.suppress(Mistake):
+        _set_up()
 
 
 def work(pickled_segment: bytes) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from kdsearch.students.base import at_least_one, needs_image
+from kdsearch.students.narrow import BatchNorm, Convolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class ConvNet:
         for block in range(self.depth):
             out = self.width * (2 if block >= self.depth // 2 and self.depth > 1 else 1)
             layers: list[nn.Module] = [
-                nn.Conv2d(channels, out, 3, padding=1, bias=False),
-                nn.BatchNorm2d(out),
+                Convolution(channels, out, 3, padding=1, bias=False),
+                BatchNorm(out),
                 nn.ReLU(),
             ]
             if block in (self.depth // 3, 2 * self.depth // 3) and min(height, width) >= 2:

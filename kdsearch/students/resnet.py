@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdsearch.students.base import at_least_one, needs_image
+from kdsearch.students.narrow import BatchNorm, Convolution
 
 
 class _Residual(nn.Module):
@@ -15,10 +16,10 @@ class _Residual(nn.Module):
         super().__init__()
         self.stride = stride
         self.missing = out - channels
-        self.conv1 = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out)
+        self.conv1 = Convolution(channels, out, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = BatchNorm(out)
+        self.conv2 = Convolution(out, out, 3, padding=1, bias=False)
+        self.norm2 = BatchNorm(out)
 
     def forward(self, inputs: Tensor) -> Tensor:
         shortcut = inputs[:, :, :: self.stride, :: self.stride]
@@ -46,7 +47,7 @@ class ResNet:
         channels, _, _ = needs_image("ResNet", in_shape)
         network = nn.Sequential()
         stem = nn.Sequential(
-            nn.Conv2d(channels, self.width, 3, padding=1, bias=False), nn.BatchNorm2d(self.width), nn.ReLU()
+            Convolution(channels, self.width, 3, padding=1, bias=False), BatchNorm(self.width), nn.ReLU()
         )
         network.add_module("stem", stem)
         channels = self.width

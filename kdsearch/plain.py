@@ -1,0 +1,47 @@
+"""Frozen dataclasses of plain values: what can be written down, compared and repeated."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from kdsearch.mistakes import Mistake
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def is_frozen(value: object) -> bool:
+    """Whether `value` is an instance of a frozen dataclass."""
+    made = getattr(type(value), "__dataclass_params__", None)
+    return made is not None and bool(made.frozen)
+
+
+def as_json(value: object) -> dict[str, Any]:
+    """A frozen dataclass of plain values as JSON-able values with its class's name; a `Mistake` for any other field."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise Mistake(f"{type(value).__name__} must be a frozen dataclass")
+    result: dict[str, Any] = {"kind": type(value).__name__}
+    for spec in dataclasses.fields(value):
+        held = getattr(value, spec.name)
+        parts = held if isinstance(held, tuple) else (held,)
+        if not all(isinstance(part, _PLAIN) for part in parts):
+            raise Mistake(
+                f"{type(value).__name__}.{spec.name} must be a number, string, boolean, None or a tuple of these, "
+                f"got {type(held).__name__}; a recipe has to be written down to be compared and repeated"
+            )
+        result[spec.name] = list(parts) if isinstance(held, tuple) else held
+    return result
+
+
+def digest(content: dict[str, Any]) -> str:
+    """64 hexadecimal digits of SHA-256 over JSON-able values; equal for equal ones, however a number was written."""
+    return hashlib.sha256(json.dumps(_canonical(content), sort_keys=True).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """4.0 as 4: recipes that are equal must not differ by how a number was written."""
+    if isinstance(value, dict):
+        return {name: _canonical(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_canonical(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,72 @@
+"""A trial under way: where it stands, its curve so far, and where its seconds went."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kdsearch.recipe import Recipe
+from kdsearch.store import Inherited, Spent
+from kdsearch.training import Epoch
+from kdsearch.trial import Progress, Seeds, TrialState
+
+
+@dataclass
+class UnderWay:
+    """One trial that is neither over nor pruned. `since` is when its last work ended, on the driver's clock.
+    `state` is None before its first epoch, and while it waits at a rung with its state on disk.
+
+    `lost` counts how often its present segment was lost with its worker; `inherited` is what another trial trained of
+    it.
+    """
+
+    recipe: Recipe
+    seeds: Seeds
+    known: dict[str, float]
+    clock: Callable[[], float]
+    state: TrialState | None = None
+    curve: list[Epoch] = field(default_factory=list)
+    lost: int = 0
+    inherited: Inherited | None = None
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.since = self.clock()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of its budget that are trained."""
+        return len(self.curve)
+
+    @property
+    def in_start(self) -> bool:
+        """Whether the student's initialization is still to be trained, in whole or in part."""
+        return self.epoch < self.recipe.start_epochs
+
+    def take_in(self, result: Progress) -> None:
+        """What a segment gave, and its seconds; what no worker spent on the trial since the last one is waiting."""
+        self.lost = 0
+        self.state = result.state
+        self.curve += result.curve
+        for line in result.curve:
+            self.spent["distil" if line["stage"] == "distil" else "start"] += line["seconds"]
+            self.spent["evaluation"] += line["evaluation_seconds"]
+        self.spent["evaluation"] += result.measuring_seconds
+        self.spent["signals"] += result.signals_seconds
+        now = self.clock()
+        self.spent["waiting"] += max(0.0, now - self.since - result.worked_seconds)
+        self.since = now
+
+    @contextmanager
+    def checkpointing(self) -> Iterator[None]:
+        """Time spent in here is for keeping the trial's state."""
+        try:
+            yield
+        finally:
+            now = self.clock()
+            self.spent["checkpointing"] += now - self.since
+            self.since = now
+
+    def rounded(self) -> Spent:
+        return {name: round(seconds, 4) for name, seconds in self.spent.items()}

@@ -1,0 +1,34 @@
+"""Values that can be written down. What recipes make of them is tested with the recipes."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from kdsearch.mistakes import Mistake
+from kdsearch.plain import as_json, digest, is_frozen
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    names: tuple[str, ...] = ()
+
+
+def test_a_value_is_its_class_and_its_fields():
+    assert as_json(Point(1.5, ("a", "b"))) == {"kind": "Point", "x": 1.5, "names": ["a", "b"]}
+
+
+def test_a_digest_is_of_the_values_and_not_of_how_they_were_written():
+    assert digest({"x": 4, "y": [1]}) == digest({"y": [1.0], "x": 4.0})
+    assert digest({"x": 4}) != digest({"x": 4.5})
+    assert len(digest({})) == 64
+
+
+def test_only_instances_of_frozen_dataclasses_are_frozen():
+    assert is_frozen(Point(1))
+    assert not any(is_frozen(other) for other in (Point, 3, "text", object()))
+
+
+def test_a_class_is_not_a_value():
+    with pytest.raises(Mistake, match="type must be a frozen dataclass"):
+        as_json(Point)

@@ -69,7 +69,7 @@ def study() -> Study:
         teacher=teacher,
         space=space,
         trials=40,  # in all; running again with more continues
-        sampler="tpe",  # or "nsga2", "random", or any Optuna sampler
+        sampler="size_aware",  # or "tpe", "nsga2", "random", or any Optuna sampler
         # objectives=("accuracy", "parameters"),  also: macro_f1, macs, size_kb, latency_ms
         # max_parameters=20_000,  proposals above are screened before any training
         # first=[{{"width": 6, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9, "lr": 0.01}}],

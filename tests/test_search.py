@@ -216,7 +216,7 @@ def test_no_recipe_is_trained_twice_and_an_exhausted_space_says_so(search, tmp_p
 
 
 def test_what_is_above_the_limit_is_screened_before_training_and_not_counted(search, tmp_path):
-    path = write_study(tmp_path, ("trials=4", "trials=8, max_parameters=1000"))
+    path = write_study(tmp_path, ("trials=4", 'trials=8, sampler="tpe", max_parameters=1000'))
     results = search(path)
     screened = [record for record in results.records if record.state == "screened"]
     trained = [record for record in results.records if record.state == "complete"]
@@ -240,7 +240,9 @@ def test_seeds_are_recorded_and_equal_starts_are_seeded_alike(search, tmp_path):
     assert len({record.seeds["distil"] for record in records}) == len(records)
 
 
-@pytest.mark.parametrize("sampler", ['"tpe"', '"nsga2"', '"random"', "__import__('optuna').samplers.QMCSampler()"])
+@pytest.mark.parametrize(
+    "sampler", ['"size_aware"', '"tpe"', '"nsga2"', '"random"', "__import__('optuna').samplers.QMCSampler()"]
+)
 def test_any_sampler_fills_the_study(search, tmp_path, sampler):
     path = write_study(tmp_path, ("trials=4", f"trials=5, sampler={sampler}"))
     assert [record.state for record in search(path).records] == ["complete"] * 5

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from kdsearch.history import Tried
 from kdsearch.mirror import Mirror, suggest
 from kdsearch.mistakes import Mistake
+from kdsearch.pool import BrokenSpaceError
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Candidate, Screen
-from kdsearch.size_aware import BrokenSpaceError, SizeAware
+from kdsearch.size_aware import SizeAware
 from kdsearch.space import Choose, RecordingTrial, Scalar, draw, run_space
 from kdsearch.study import Study
 

@@ -10,25 +10,23 @@ A proposal depends on the study's seed, the trial's number and the history alone
 front, the latest, and some of the rest that are spread over sizes), since a process costs the cube of its trials.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from kdsearch.belief import Belief
 from kdsearch.features import Features
 from kdsearch.history import Tried, front
-from kdsearch.mistakes import Mistake
 from kdsearch.outlook import Outlook
+from kdsearch.pool import Choice, Pool, Sketch
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Candidate, Screen
 from kdsearch.seeds import derive
-from kdsearch.space import Choose, RecordingTrial, Scalar, draw, mutated, recipe_of
+from kdsearch.space import RecordingTrial
 from kdsearch.study import OBJECTIVES, Study
 
 Array = NDArray[np.float64]
@@ -39,41 +37,10 @@ _NEAR = 5
 _UNIFORM, _MUTANTS, _REFINED = 60, 80, 60
 _BEST = 6
 """Candidates whose mutations are the last part of the pool."""
-_DRAWS = 500
-"""Draws after which a space with nothing new counts as exhausted."""
 _MOST, _LATEST = 300, 100
 """Trials that a long history is cut down to, and how many of these are its latest."""
 _GROWTH = 1.25
 """The scales are fitted anew when the complete trials are this many times those of the last fit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sketch:
-    """A run of the space: the recipe as the space gave it, with the figures of it that a gain depends on,
-    and what a model sees of it."""
-
-    recipe: Recipe
-    trial: RecordingTrial
-    known: Mapping[str, float]
-    row: Array
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A sketch that can work and is new."""
-
-    sketch: Sketch
-    candidate: Candidate
-
-
-class BrokenSpaceError(Exception):
-    """The space, or its student, is wrong on all candidates, on these parameters among them."""
-
-    def __init__(self, trial: RecordingTrial, mistake: Mistake) -> None:
-        super().__init__(str(mistake))
-        self.params = trial.params
-        self.distributions = trial.distributions
-        self.mistake = mistake
 
 
 class SizeAware:
@@ -89,6 +56,7 @@ class SizeAware:
         self._features = Features(study.space)
         self._rows: dict[int, Array] = {}
         self._fitted: dict[str, tuple[bytes, Belief]] = {}
+        self._warned = False
         self._needs_all = any(OBJECTIVES[name].known and name != "parameters" for name in study.objectives)
 
     def ask(
@@ -97,10 +65,16 @@ class SizeAware:
         """A choice for trial `number` whose recipe is not in `seen`, with the parameters `fixed` where the space has
         them; None where there is none.
 
-        Raises `BrokenSpaceError`.
+        Raises `BrokenSpaceError` where there is none and the space is wrong on some.
         """
-        trained = [trial for trial in history if trial.trained]
-        pool = _Pool(self._study, self._sketch, self._judge(seen), number, fixed or {})
+        pool = Pool(self._study, self._sketch, self._judge(seen), number, fixed or {})
+        choice = self._chosen(pool, number, [trial for trial in history if trial.trained])
+        if pool.broken is not None and not self._warned:
+            self._warned = True
+            self._tell(f"recipes that the space is wrong on are left out; the first because: {pool.broken}")
+        return choice
+
+    def _chosen(self, pool: Pool, number: int, trained: list[Tried]) -> Choice | None:
         pool.uniform(_UNIFORM)
         if sum(trial.state == TrialState.COMPLETE for trial in trained) < 2 or len(trained) < len(_SPREAD):
             return pool.best(lambda sketches: self._spread(sketches, trained))
@@ -182,80 +156,3 @@ class SizeAware:
             f"from {_MOST} trials on the sampler learns from the front, the latest {_LATEST} and a spread of the rest"
         )
         return [trial for trial in trained if trial.number in kept]
-
-
-class _Pool:
-    """Sketches for one proposal. Only those that are about to be proposed are judged: that costs a forward pass."""
-
-    def __init__(
-        self,
-        study: Study,
-        sketch: Callable[[Recipe, RecordingTrial], Sketch],
-        judge: Callable[[Sketch], Candidate | None],
-        number: int,
-        fixed: Mapping[str, Any],
-    ) -> None:
-        self._study = study
-        self._sketch = sketch
-        self._judge = judge
-        self._number = number
-        self._fixed = fixed
-        self._sketches: list[Sketch] = []
-        self._ran = 0
-        self._broken: BrokenSpaceError | None = None
-
-    def uniform(self, draws: int) -> None:
-        for seed in self._seeds(draws):
-            self._add(draw(seed))
-
-    def mutants(self, sources: Sequence[Mapping[str, Any]], mutants: int) -> None:
-        """So many in all, of each in turn."""
-        if sources:
-            for seed in self._seeds(mutants):
-                self._add(mutated(sources[self._ran % len(sources)], seed))
-
-    def ranked(self, score: Callable[[Sequence[Sketch]], Array]) -> Iterator[Choice]:
-        """Those that can work and are new, the highest score first."""
-        if not self._sketches:
-            return
-        for place in np.argsort(-score(self._sketches), kind="stable"):
-            sketch = self._sketches[place]
-            try:
-                candidate = self._judge(sketch)
-            except Mistake as mistake:
-                self._broken = BrokenSpaceError(sketch.trial, mistake)
-                continue
-            if candidate is not None:
-                yield Choice(sketch=sketch, candidate=candidate)
-
-    def best(self, score: Callable[[Sequence[Sketch]], Array]) -> Choice | None:
-        """The first of `ranked`; where there is none, of many more draws.
-
-        Raises `BrokenSpaceError` where there is still none, and the space was wrong on some.
-        """
-        found = next(self.ranked(score), None)
-        if found is None:
-            self.uniform(_DRAWS)
-            found = next(self.ranked(score), None)
-        if found is None and self._broken is not None:
-            raise self._broken
-        return found
-
-    def _seeds(self, count: int) -> Iterator[int]:
-        for _ in range(count):
-            self._ran += 1
-            yield derive(self._study.seed, "candidate", self._number, self._ran)
-
-    def _add(self, otherwise: Choose) -> None:
-        def choose(name: str, distribution: BaseDistribution) -> Scalar:
-            return self._fixed[name] if name in self._fixed else otherwise(name, distribution)
-
-        trial = RecordingTrial(choose)
-        try:
-            sketch = self._sketch(recipe_of(self._study.space, trial), trial)
-        except Mistake as mistake:
-            self._broken = BrokenSpaceError(trial, mistake)
-            return
-        limit = self._study.max_parameters
-        if limit is None or sketch.known["parameters"] <= limit:
-            self._sketches.append(sketch)

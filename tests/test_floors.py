@@ -23,8 +23,8 @@ FLOORS = {
     4: ["screening", "space", "study", "trial"],
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
-        "history", "intake", "keeping", "mirror", "outlook", "pausing", "prepare", "proof", "sampling", "search",
-        "size_aware", "starts", "store", "tracking", "underway",
+        "history", "intake", "keeping", "mirror", "outlook", "pausing", "pool", "prepare", "proof", "sampling",
+        "search", "size_aware", "starts", "store", "tracking", "underway",
     ],
     6: ["frame", "progress", "report", "report."],
     7: ["__main__", "api", "cli", "tables", "template", "ui"],
@@ -38,7 +38,7 @@ HOMES = {
     "ray": {"executors.ray"},
     "optuna": {
         *("space", "screening", "store", "driver", "intake"),
-        *("sampling", "features", "history", "mirror", "outlook", "size_aware"),
+        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware"),
     },
     "pebble": {"executors.local"},
 }

@@ -237,6 +237,8 @@ def test_students_that_cannot_be_built_are_left_out_until_nothing_else_is_left(w
     for _ in range(4):
         ran.begin()
     assert sorted(params["width"] for params in ran.params) == [2, 4, 6, 8]
+    assert len(ran.proposals.notes) == 1
+    assert "the space is wrong on" in ran.proposals.notes[0] and "an odd mood" in ran.proposals.notes[0]
     with pytest.raises(BrokenProposalError, match="an odd mood") as found:
         ran.proposals.propose(4)
     assert isinstance(found.value.error, Mistake)

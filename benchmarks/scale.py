@@ -6,8 +6,6 @@ from screening to the database and the files, is the driver's.
 """
 
 import resource
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,17 +15,16 @@ from unittest.mock import patch
 
 import numpy as np
 import sqlalchemy
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage
 
 from benchmarks import digits_space
-from benchmarks.common import Figure, at_least, at_most, finish, options, say
 from benchmarks.virtual import Clock, Virtual
 from kdsearch import ConvNet, Data, Teacher
 from kdsearch.driver import Driver
 from kdsearch.events import Happening, Listener, TrialEnded
 from kdsearch.prepare import Prepared, prepare
 from kdsearch.sampling import Proposal, Proposals
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.study import Source
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace

@@ -1,9 +1,9 @@
-"""How many trials does a sampler need? Hypervolume after 20, 40, 60 and 100 simulated trials (benchmarks/tabulated.py).
+"""How many trials does a sampler need? Hypervolume after 20, 40, 60 and 100 trials of benchmarks/tabulated.py.
 
 Every sampler is asked through `Proposals`, as a search asks it, so each has the strong default (T=4, alpha=0.9, no
 start) for its first trial and none ever repeats a recipe. The hypervolume is a search's own: accuracy above chance
 times log10 parameters below the teacher's. 50 seeds (Optuna's GP sampler, which is slow: 10), means with 95 %
-intervals.
+intervals. With --quick 8 seeds (2).
 
 Optuna's GP sampler learns from the parameters that all trials have; it draws the hint layers, which not all have, at
 random. Times are of one process with one thread, while the others of the benchmark run beside it.

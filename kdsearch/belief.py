@@ -3,12 +3,14 @@
 Shape letters: N trials, C candidates, F features.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
@@ -37,7 +39,9 @@ class Belief:
         kernel = prior(features_NF.shape[1])
         if len(values_N) > 2:
             process = GaussianProcessRegressor(kernel, alpha=_JITTER, optimizer=_maximum_a_posteriori(kernel))
-            kernel = process.fit(features_NF, self._standard(values_N)).kernel_
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is as good as any
+                kernel = process.fit(features_NF, self._standard(values_N)).kernel_
         self.kernel: Kernel = kernel
         self._process: Any = None
 

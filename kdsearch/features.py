@@ -40,13 +40,14 @@ class Features:
             drawn.append(trial.params)
         self._always = {name for name in self._distributions if all(name in params for params in drawn)}
         self._indicated = self._without_column(drawn)
+        self._scales = {name: _numbers(distribution) for name, distribution in self._distributions.items()}
 
     def __call__(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
         """The columns (F,) for `params`."""
         row: list[float] = []
         for name, distribution in self._distributions.items():
             weight = 1.0 if name in self._always else _CONDITIONAL
-            if (scale := _numbers(distribution)) is not None:
+            if (scale := self._scales[name]) is not None:
                 unit = _position(distribution, scale, params[name]) if name in params else 0.5
                 row.append(weight * unit)
             else:

@@ -92,7 +92,8 @@ class Outlook:
                 else:
                     besides_CD[:, column] = [_scaled(name, figures[name]) for figures in known]
             gains.append(self._gain(mean_C, std_C, besides_CD, heights_N, front_ND, floor))
-        return np.mean(gains, axis=0)
+        mean_gain_C: Array = np.mean(gains, axis=0)
+        return mean_gain_C
 
     def _gain(
         self, mean_C: Array, std_C: Array, besides_CD: Array, heights_N: Array, front_ND: Array, floor: float

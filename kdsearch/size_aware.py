@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 
 _SPREAD = (0.5, 0.0, 0.75, 0.25, 1.0)
 """The first trials' places between the smallest and the largest size (log10 parameters) that can count."""
+_NEAR = 5
 _UNIFORM, _MUTANTS, _REFINED = 60, 80, 60
 _BEST = 6
 """Candidates whose mutations are the last part of the pool."""
@@ -86,6 +87,7 @@ class SizeAware:
         self._reference = reference
         self._tell = tell
         self._features = Features(study.space)
+        self._rows: dict[int, Array] = {}
         self._fitted: dict[str, tuple[bytes, Belief]] = {}
         self._needs_all = any(OBJECTIVES[name].known and name != "parameters" for name in study.objectives)
 
@@ -132,8 +134,8 @@ class SizeAware:
         return Sketch(recipe=recipe, trial=trial, known=known, row=self._row(trial.params, parameters))
 
     def _spread(self, sketches: Sequence[Sketch], trained: Sequence[Tried]) -> Array:
-        """Highest for the one, of the dozen whose size is nearest to the place of this trial, least like what was
-        tried; below these by size.
+        """Highest for the one, of the few whose size is nearest to the place of this trial, least like what was tried;
+        below these by size.
         """
         sizes = np.log10([max(1, sketch.known["parameters"]) for sketch in sketches])
         counting = sizes[sizes < np.log10(self._reference.get("parameters", np.inf))]
@@ -141,13 +143,17 @@ class SizeAware:
         target = low + _SPREAD[len(trained) % len(_SPREAD)] * (high - low)
         scores = -np.abs(sizes - target)
         if trained:
-            near = np.argsort(-scores, kind="stable")[:12]
+            near = np.argsort(-scores, kind="stable")[:_NEAR]
             rows = np.array([sketches[at].row for at in near])
             scores[near] = np.abs(rows[:, None, :] - self._table(trained)[None, :, :]).sum(axis=2).min(axis=1)
-        return scores
+        ranked: Array = scores
+        return ranked
 
     def _table(self, trials: Sequence[Tried]) -> Array:
-        return np.array([self._row(trial.params, trial.known["parameters"]) for trial in trials])
+        for trial in trials:
+            if trial.number not in self._rows:
+                self._rows[trial.number] = self._row(trial.params, trial.known["parameters"])
+        return np.array([self._rows[trial.number] for trial in trials])
 
     def _row(self, params: Mapping[str, Any], parameters: float) -> Array:
         return np.append(self._features(params), np.log10(max(1.0, parameters)))

@@ -152,8 +152,9 @@ def mutated(params: Mapping[str, Any], seed: int, *, step: float = 0.15) -> Choo
             others = [choice for choice in distribution.choices if choice != params[name]] or [params[name]]
             chosen: Scalar = random.choice(others)
             return chosen
-        unit = to_unit(distribution, params[name]) + random.gauss(0, step)
-        return from_unit(distribution, min(max(unit, 0.0), math.nextafter(1.0, 0.0)))
+        unit = abs(to_unit(distribution, params[name]) + random.gauss(0, step)) % 2
+        # reflected at the range's ends, where clipping would pile mutants up
+        return from_unit(distribution, min(unit, 2 - unit, math.nextafter(1.0, 0.0)))
 
     return choose
 
@@ -176,15 +177,12 @@ def from_unit(distribution: BaseDistribution, unit: float) -> Scalar:
     low, high = distribution.low, distribution.high
     if distribution.log:
         value = low * (high / low) ** unit
-        return (
-            min(max(round(value), int(low)), int(high))
-            if isinstance(distribution, IntDistribution)
-            else min(value, high)
-        )
+        return min(round(value) if isinstance(distribution, IntDistribution) else float(value), high)
     if distribution.step is None:
         return low + (high - low) * unit
     steps = int(unit * (round((high - low) / distribution.step) + 1))
-    return min(high, low + distribution.step * steps)
+    stepped: Scalar = min(high, low + distribution.step * steps)
+    return stepped
 
 
 def merge_distributions(known: dict[str, BaseDistribution], more: Mapping[str, BaseDistribution]) -> None:

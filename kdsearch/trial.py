@@ -1,5 +1,6 @@
 """One trial's training in segments: `advance` is a pure function, the same segment gives the same bits anywhere."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,7 +132,12 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
     measured = None
     if done == recipe.epochs:
         student.load_state_dict(state.train.module)
+        begun = time.perf_counter()
         measured = measure(student, data, segment.objectives)
+        if curve:  # the last line was reported already; in the trial's record it has all that evaluation took
+            last = curve[-1]
+            last["evaluation_seconds"] = _rounded(last["evaluation_seconds"] + time.perf_counter() - begun)
+            last["at_ms"] = time.time_ns() // 1_000_000
     return Progress(trial=segment.trial, state=state, curve=curve, measured=measured)
 
 

@@ -82,7 +82,8 @@ class Virtual:
 
 
 def pretend(segment: Segment) -> Progress:
-    """What training the segment could have given: a smooth curve that ends higher for higher temperatures, few weights."""
+    """What training the segment could have given: a smooth curve that ends higher for higher temperatures, few weights.
+    """
     recipe, done = segment.recipe, segment.state.epoch if segment.state is not None else 0
     best = 0.5 + 0.4 * recipe.distil.alpha + 0.02 * math.log(recipe.distil.temperature)
     curve = []

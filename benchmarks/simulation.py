@@ -15,13 +15,10 @@ from optuna.trial import TrialState
 from benchmarks import digits_space
 from benchmarks.tabulated import CLASSES, SHAPE, Curve, Tabulated
 from kdsearch import ConvNet, pareto
-from kdsearch.recipe import Recipe
 from kdsearch.sampling import Proposals
-from kdsearch.screening import Candidate, Screen
+from kdsearch.screening import Screen
 from kdsearch.seeds import derive
-from kdsearch.stages import Start
 from kdsearch.stopping import Mark, Rule, rung_epochs
-from kdsearch.students import Student
 from kdsearch.students.base import count_parameters, on_meta
 
 TEACHER = ConvNet(width=48, depth=5)
@@ -73,7 +70,7 @@ class Simulation:
 
     def run(self) -> list[Finished]:
         study = replace(digits_space.study(), sampler=self.sampler, seed=self.seed)
-        self._proposals = Proposals(study, screen(), [])
+        self._proposals = Proposals(study, screen(), [], reference())
         finished: list[Finished] = []
         ends: list[tuple[float, int, int]] = []  # when, which trial, epochs spent by then
         now, spent = 0.0, 0
@@ -119,7 +116,7 @@ class Simulation:
         complete = trial.rung == len(trial.stops)
         if complete:
             self._proposals.told(number, TrialState.COMPLETE, values)
-        elif hasattr(self._proposals, "standing"):
+        else:
             self._proposals.standing(number, values)
         return complete
 
@@ -127,34 +124,17 @@ class Simulation:
 def hypervolume(finished: Sequence[Finished], epochs: int) -> float:
     """What a budget of so many epochs had found: accuracy above chance times log10 parameters below the teacher's."""
     points = [(-one.accuracy, np.log10(one.parameters)) for one in finished if one.spent <= epochs]
-    return pareto.hypervolume(np.array(points).reshape(-1, 2), _reference())
-
-
-class _Remembering(Screen):
-    """The same few hundred students and starts come up in every search: each is judged once a process."""
-
-    def __init__(self) -> None:
-        super().__init__(digits_space.study(), SHAPE, CLASSES, [on_meta(TEACHER, SHAPE, CLASSES)])
-        self._judged: dict[tuple[Student, Start | None], Candidate] = {}
-        self._figures: dict[Student, dict[str, float]] = {}
-
-    def __call__(self, recipe: Recipe) -> Candidate:
-        key = (recipe.student, recipe.start)
-        if key not in self._judged:
-            self._judged[key] = super().__call__(recipe)
-        found = self._judged[key]
-        return replace(found, recipe=replace(recipe, start=found.recipe.start))
-
-    def known(self, candidate: Candidate) -> dict[str, float]:
-        student = candidate.recipe.student
-        if student not in self._figures:
-            self._figures[student] = super().known(candidate)
-        return self._figures[student]
-
-
-screen = cache(_Remembering)
+    corner = np.array([-reference()["accuracy"], np.log10(reference()["parameters"])])
+    return pareto.hypervolume(np.array(points).reshape(-1, 2), corner)
 
 
 @cache
-def _reference() -> pareto.Points:
-    return np.array([-1 / CLASSES, np.log10(count_parameters(TEACHER.build(SHAPE, CLASSES)))])
+def screen() -> Screen:
+    """What is known of each student before training, kept for all searches of a process."""
+    return Screen(digits_space.study(), SHAPE, CLASSES, [on_meta(TEACHER, SHAPE, CLASSES)])
+
+
+@cache
+def reference() -> dict[str, float]:
+    """As `StudyFacts` has it: chance level and the teacher's size."""
+    return {"accuracy": 1 / CLASSES, "parameters": count_parameters(TEACHER.build(SHAPE, CLASSES))}

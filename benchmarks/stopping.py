@@ -3,7 +3,8 @@
 Searches that differ only in the rule, and see the same seeds: no stopping, halving by accuracy alone (what a scheduler
 for one objective would do), MO-ASHA with two sets of rungs, and the optimistic bound. Each figure is a hypervolume, or
 its paired difference to no stopping with a 95 % interval over seeds. A rule is recommended only where it is ahead at
-every budget, the interval's lower bound above 0. The rules' settings were chosen on seeds from 1000 on.
+every budget, the interval's lower bound above 0. The rules have their defaults, which no tuning has chosen yet: tune on
+seeds from 1000 on, for those from 0 on are reported.
 """
 
 import sys

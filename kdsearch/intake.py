@@ -56,6 +56,8 @@ class Intake:
             except BrokenProposalError as broken:
                 return self._broken(broken), None
             self._broken_in_a_row = 0
+            while self._proposals.notes:
+                self._tell(Note(self._proposals.notes.pop(0)))
             number, seeds = self._add(proposal)
             if proposal.candidate.reason is None:
                 return number, UnderWay(proposal.candidate.recipe, seeds, proposal.known, self._clock)

@@ -80,7 +80,7 @@ class Study:
     objectives: tuple[str, ...] = ("accuracy", "parameters")
     trials: int = 40
     minutes: float | None = None
-    sampler: "str | BaseSampler" = "tpe"
+    sampler: "str | BaseSampler" = "size_aware"
     first: Sequence[Mapping[str, Any]] | None = None
     stopping: str | Rule | None = None
     patience: int | None = None

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import optuna
 import pytest
-from optuna.samplers import GPSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from kdsearch import ConvNet, Distil, Hints, Pretrain, Recipe, Study, metrics
@@ -17,7 +17,7 @@ from kdsearch.students import on_meta
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SHAPE, CLASSES = (1, 8, 8), 3
-SAMPLERS = ["size_aware", "tpe", "nsga2", "random", "gp"]
+SAMPLERS = ["size_aware", "tpe", "nsga2", "random", "object"]
 
 
 def space(trial) -> Recipe:
@@ -37,7 +37,7 @@ def space(trial) -> Recipe:
 
 
 def made(sampler="size_aware", **changes) -> Study:
-    chosen = GPSampler(seed=0, n_startup_trials=4, warn_independent_sampling=False) if sampler == "gp" else sampler
+    chosen = RandomSampler(seed=0) if sampler == "object" else sampler
     return Study(
         **{"name": "made", "data": lambda: None, "teacher": lambda data: None, "space": space, "sampler": chosen}
         | changes
@@ -105,7 +105,7 @@ def world(frozen):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_proposes_new_recipes_of_the_space_after_the_strong_default(world, sampler):
-    ran = world(sampler).run(14)
+    ran = world(sampler).run(9)
     assert {name: ran.params[0][name] for name in ("start", "temperature", "alpha")} == {
         "start": "none",
         "temperature": 4.0,
@@ -115,15 +115,17 @@ def test_every_sampler_proposes_new_recipes_of_the_space_after_the_strong_defaul
         recipe, recorded = replay(space, trial.params)  # raises where a condition does not hold
         assert recorded.distributions == trial.distributions
         assert trial.user_attrs["known"]["parameters"] == metrics.parameters(on_meta(recipe.student, SHAPE, CLASSES))
-    assert len({trial.user_attrs["fingerprint"] for trial in ran.trials}) == 14
+    assert len({trial.user_attrs["fingerprint"] for trial in ran.trials}) == 9
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])  # a sampler object keeps its own state
+@pytest.mark.parametrize(
+    "sampler", [name for name in SAMPLERS if name != "object"]
+)  # a sampler object keeps its own state
 def test_every_sampler_by_name_goes_on_as_if_undisturbed(world, sampler):
-    whole = world(sampler).run(16)
-    half = world(sampler).run(9)
-    assert world(sampler, past=half.trials).run(7).params == whole.params
-    assert world(sampler, seed=1).run(5).params != whole.params[:5]
+    whole = world(sampler).run(10)
+    half = world(sampler).run(7)
+    assert world(sampler, past=half.trials).run(3).params == whole.params
+    assert world(sampler, seed=1).run(2).params != whole.params[:2]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -166,12 +168,12 @@ def test_every_sampler_says_when_the_space_is_exhausted(world, sampler):
     ],
 )
 def test_any_objectives_can_be_searched(world, objectives):
-    ran = world(objectives=objectives).run(9)
-    assert len({trial.user_attrs["fingerprint"] for trial in ran.trials}) == 9
+    ran = world(objectives=objectives).run(7)
+    assert len({trial.user_attrs["fingerprint"] for trial in ran.trials}) == 7
 
 
 def test_what_cannot_work_is_never_proposed(world):
-    ran = world(max_parameters=3000).run(20)
+    ran = world(max_parameters=3000).run(10)
     assert all(trial.state == TrialState.COMPLETE for trial in ran.trials)
     assert all(trial.user_attrs["known"]["parameters"] <= 3000 for trial in ran.trials)
 
@@ -188,15 +190,15 @@ def test_the_first_trials_are_spread_over_the_sizes(world):
 
 
 def test_it_learns_what_the_accuracy_depends_on(world):
-    ran = world(first=[]).run(30)
-    alphas = [params["alpha"] for params in ran.params[15:]]
+    ran = world(first=[]).run(22)
+    alphas = [params["alpha"] for params in ran.params[12:]]
     assert np.median(np.abs(np.array(alphas) - 0.7)) < 0.15
 
 
 def test_trials_under_way_are_not_proposed_around_again(world):
-    ran = world().run(12)
-    together = [ran.begin() for _ in range(6)]
-    assert len({proposal.proposed for proposal in together}) == 6
+    ran = world().run(8)
+    together = [ran.begin() for _ in range(5)]
+    assert len({proposal.proposed for proposal in together}) == 5
     assert len({proposal.candidate.parameters for proposal in together}) >= 3, (
         "a running trial takes the gain at its size"
     )

@@ -99,6 +99,27 @@ class Broken:
         raise IndexError("no such layer")
 
 
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    width: int
+    built = 0
+
+    def build(self, in_shape, classes):
+        Counted.built += 1
+        return ConvNet(width=self.width, depth=2).build(in_shape, classes)
+
+
+def test_a_student_is_built_once_however_many_recipes_it_comes_up_in(screen):
+    judge = screen()
+    recipes = [Recipe(student=Counted(width=width), epochs=epochs) for width in (2, 3) for epochs in range(2, 12)]
+    sizes = [judge(recipe).parameters for recipe in recipes]
+    assert len(set(sizes)) == Counted.built == 2
+    start = Hints(epochs=1, teacher_layer="block3", student_layer=0.25)
+    hinted = [dataclasses.replace(recipe, start=start) for recipe in recipes]
+    assert all(judge(recipe).recipe.start.student_layer == "block1" for recipe in hinted)
+    assert Counted.built == 4
+
+
 def test_an_error_in_the_users_build_says_where(screen):
     with pytest.raises(
         UserCodeError, match=r"Broken.build\(\) raised IndexError: no such layer \(test_screening.py, line"

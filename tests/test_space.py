@@ -1,5 +1,6 @@
 """Search spaces: recorded, replayed and drawn from, more strictly than Optuna does."""
 
+import statistics
 import warnings
 
 import pytest
@@ -9,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.recipe import Recipe
-from kdsearch.space import RecordingTrial, draw, merge_distributions, replay, run_space
+from kdsearch.space import RecordingTrial, draw, from_unit, merge_distributions, mutated, replay, run_space, to_unit
 from kdsearch.stages import Distil, Pretrain
 from kdsearch.students import ConvNet
 
@@ -207,3 +208,42 @@ def test_draws_reach_every_value():
     assert {choose("n", IntDistribution(1, 4, log=True)) for _ in range(200)} == {1, 2, 3, 4}
     assert {choose("n", IntDistribution(0, 6, step=3)) for _ in range(100)} == {0, 3, 6}
     assert {choose("n", CategoricalDistribution(["a", None, 2])) for _ in range(100)} == {"a", None, 2}
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_a_mutant_differs_in_at_most_two_parameters_and_what_follows_from_them(seed, other):
+    _, parent = run_space(space, draw(seed))
+    recipe, mutant = run_space(space, mutated(parent.params, other))
+    assert replay(space, mutant.params)[0] == recipe
+    changed = {
+        name for name in parent.params.keys() & mutant.params.keys() if parent.params[name] != mutant.params[name]
+    }
+    assert len(changed) <= 2
+    if "start" not in changed:
+        assert parent.params.keys() == mutant.params.keys()
+
+
+def test_mutants_of_a_number_stay_near_and_do_not_pile_up_at_its_ends():
+    values = [run_space(space, mutated(PARAMS, seed))[1].params["alpha"] for seed in range(600)]
+    moved = [value for value in values if value != PARAMS["alpha"]]
+    assert len(set(moved)) == len(moved)
+    assert 0.05 < statistics.median(abs(value - PARAMS["alpha"]) for value in moved) < 0.2
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(1, 20, log=True),
+        FloatDistribution(0, 1),
+        IntDistribution(2, 16, log=True),
+        IntDistribution(2, 8, step=3),
+        FloatDistribution(0, 1, step=0.25),
+    ],
+)
+@given(st.floats(0, 1, exclude_max=True))
+def test_every_unit_has_a_value_in_range_and_the_value_of_a_real_number_has_its_unit(distribution, unit):
+    value = from_unit(distribution, unit)
+    assert distribution._contains(distribution.to_internal_repr(value))
+    assert 0 <= to_unit(distribution, value) <= 1
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        assert to_unit(distribution, value) == pytest.approx(unit, abs=1e-9)

@@ -11,6 +11,7 @@ from pathlib import Path
 from kdsearch import metrics
 from kdsearch.data.augment import Augmentation
 from kdsearch.data.base import Data
+from kdsearch.data.kept import keep_data
 from kdsearch.data.views import Views, check_replayable
 from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
@@ -79,6 +80,12 @@ class Draft:
             data_fingerprint=self.data.fingerprint,
             teacher_key=self.teacher.key,
         )
+
+    def keep_data(self) -> None:
+        """Write the data where workers read it from."""
+        folder = self.workspace.study(self.study.name) / "data"
+        with writable(folder):
+            keep_data(self.data, folder)
 
     def ready(
         self,

@@ -85,6 +85,7 @@ def search(
             local = None
             if engine == "local":
                 # the workers get ready while the teacher is trained
+                planned.keep_data()
                 local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
             prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
             driver = Driver(

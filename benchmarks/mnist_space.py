@@ -21,8 +21,12 @@ def data() -> Data:
     return mnist(train=10_000)
 
 
+def teacher_width() -> int:
+    return int(os.environ.get("KDSEARCH_BENCHMARK_WIDTH", "32"))
+
+
 def teacher(data: Data) -> Teacher:
-    width = int(os.environ.get("KDSEARCH_BENCHMARK_WIDTH", "32"))
+    width = teacher_width()
     return Teacher(
         build=lambda: ConvNet(width=width, depth=6).build(data.shape, data.classes),
         optim=Optim(lr=2e-3),

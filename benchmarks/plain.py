@@ -1,8 +1,8 @@
 """What a user writes without kdsearch: Optuna's TPE over the same space, a DataLoader, the teacher run on every batch.
 
 One process, torch's default threads, every trial trained in full, nothing shared. Prints one JSON line per finished
-trial: seconds since the loop began, accuracy on all validation examples, parameters. The data, the space and the
-networks' shapes are kdsearch's, so that both sides do the same work; nothing else of it is used.
+trial: seconds since the loop began, accuracy on all validation examples, parameters. The data and the space are
+kdsearch's, so that both sides do the same work; the networks are of the same shapes, of torch's own layers.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import mnist_space
-from kdsearch import Hints, Recipe
+from kdsearch import ConvNet, Hints, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def bench(weights: str) -> Bench:
     scaled = data.train.inputs.float()
     mean, std = scaled.mean(), scaled.std()
     train = TensorDataset((scaled - mean) / std, data.train.labels)
-    teacher = mnist_space.teacher(data).build()
+    teacher = convnet(mnist_space.teacher_width(), 6, data.shape[0], data.classes)
     teacher.load_state_dict(load_file(weights))
     return Bench(
         shape=data.shape,
@@ -51,6 +51,21 @@ def bench(weights: str) -> Bench:
         held_inputs=(data.validation.inputs.float() - mean) / std,
         held_labels=data.validation.labels,
     )
+
+
+def convnet(width: int, depth: int, channels: int, classes: int) -> nn.Sequential:
+    """kdsearch's ConvNet by the names of its weights."""
+    network = nn.Sequential()
+    for block in range(depth):
+        out = width * (2 if block >= depth // 2 else 1)
+        layers: list[nn.Module] = [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        if block in (depth // 3, 2 * depth // 3):
+            layers.append(nn.MaxPool2d(2))
+        network.add_module(f"block{block + 1}", nn.Sequential(*layers))
+        channels = out
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    network.add_module("classifier", head)
+    return network
 
 
 def main() -> None:
@@ -81,7 +96,8 @@ def main() -> None:
 
 def train(recipe: Recipe, prepared: Bench, after_epoch: Callable[[nn.Module], None] = lambda _: None) -> nn.Module:
     """A trained student; `after_epoch` gets it as it stands, in training mode, after each epoch of either stage."""
-    student = recipe.student.build(prepared.shape, prepared.classes)
+    assert isinstance(recipe.student, ConvNet)
+    student = convnet(recipe.student.width, recipe.student.depth, prepared.shape[0], prepared.classes)
     student.train()
     start(recipe, student, prepared.teacher, prepared.loader, lambda: after_epoch(student))
     distil(recipe, student, prepared.teacher, prepared.loader, lambda: after_epoch(student))

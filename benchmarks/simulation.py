@@ -116,7 +116,7 @@ class Simulation:
         complete = trial.rung == len(trial.stops)
         if complete:
             self._proposals.told(number, TrialState.COMPLETE, values)
-        elif hasattr(self._proposals, "standing"):
+        else:
             self._proposals.standing(number, values)
         return complete
 
@@ -130,10 +130,11 @@ def hypervolume(finished: Sequence[Finished], epochs: int) -> float:
 
 @cache
 def screen() -> Screen:
-    """One for all searches of a process, since it remembers the students that it has judged."""
+    """What is known of each student before training, kept for all searches of a process."""
     return Screen(digits_space.study(), SHAPE, CLASSES, [on_meta(TEACHER, SHAPE, CLASSES)])
 
 
 @cache
 def reference() -> dict[str, float]:
-    return {"accuracy": 1 / CLASSES, "parameters": count_parameters(on_meta(TEACHER, SHAPE, CLASSES))}
+    """As `StudyFacts` has it: chance level and the teacher's size."""
+    return {"accuracy": 1 / CLASSES, "parameters": count_parameters(TEACHER.build(SHAPE, CLASSES))}

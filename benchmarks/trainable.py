@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks import mnist_space, plain
 from kdsearch import metrics
 from kdsearch.data.base import Data
-from kdsearch.executors.base import Job, load_job
+from kdsearch.executors.base import load_job
 from kdsearch.prepare import draft
 from kdsearch.recipe import Recipe
 from kdsearch.study import Source
@@ -70,13 +70,8 @@ def _advance(recipe: Recipe, report: Report) -> None:
     """Sets itself up as kdsearch's workers do; the race's trials share the teacher's signals in KDSEARCH_WORKSPACE."""
     workspace, source = Workspace.chosen(None), Source(path=Path(mnist_space.__file__))
     planned = draft(source, workspace)
-    job = Job(
-        source=source,
-        folder=workspace.study(planned.study.name),
-        data_fingerprint=planned.data.fingerprint,
-        teacher_key=planned.teacher.key,
-    )
-    study, data, signals = load_job(job)
+    planned.keep_data()
+    study, data, signals = load_job(planned.job)
     candidate = planned.screen(recipe)
     recipe = candidate.recipe  # hint layers by their names
     seeds = Seeds.of(study.seed, recipe, trial=os.getpid())

@@ -20,18 +20,19 @@ Under = Future[Progress | Failed]
 
 
 class Clock:
-    """Real seconds since it was made, plus those skipped."""
+    """The seconds that this thread has worked, real or of the processor's time alone, plus those skipped."""
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
+    def __init__(self, *, processor: bool = False) -> None:
+        self._now = time.thread_time if processor else time.perf_counter
+        self._began = self._now()
         self._skipped = 0.0
 
     def __call__(self) -> float:
-        return self.real + self._skipped
+        return self.worked + self._skipped
 
     @property
-    def real(self) -> float:
-        return time.perf_counter() - self._began
+    def worked(self) -> float:
+        return self._now() - self._began
 
     def skip_to(self, moment: float) -> None:
         self._skipped += max(0.0, moment - self())
@@ -82,7 +83,7 @@ class Virtual:
 
 
 def pretend(segment: Segment) -> Progress:
-    """What training the segment could have given: a smooth curve that ends higher for higher temperatures, few weights."""
+    """What training the segment may have given: few weights, and a smooth curve that ends higher for a higher alpha."""
     recipe, done = segment.recipe, segment.state.epoch if segment.state is not None else 0
     best = 0.5 + 0.4 * recipe.distil.alpha + 0.02 * math.log(recipe.distil.temperature)
     curve = []

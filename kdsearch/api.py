@@ -4,6 +4,7 @@ Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `
 the workspace's own SQLite file).
 """
 
+import math
 import os
 import signal
 import threading
@@ -145,7 +146,11 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     counts["paused"], counts["running"] = paused, counts["running"] - paused
     return {
         "study": name,
-        "teacher": {key: results.facts.teacher[key] for key in ("accuracy", "parameters")},
+        "teacher": {
+            # not measured yet where a search has just begun
+            "accuracy": None if math.isnan(results.facts.teacher["accuracy"]) else results.facts.teacher["accuracy"],
+            "parameters": results.facts.teacher["parameters"],
+        },
         "trials": counts,
         "account": account(results.records, store.sessions()),
         "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),

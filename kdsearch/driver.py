@@ -34,7 +34,8 @@ _POLL_SECONDS = 0.2
 
 
 class Driver:
-    """Drives one study on an executor. `rule` is its early stopping, None for none. Not to be used twice."""
+    """Drives one study on an executor. `rule` is its early stopping, None for none;
+    `teacher_accuracy` comes where it was not known before. Not to be used twice."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Driver:
         rule: Rule | None,
         tell: Listener,
         stopping: Callable[[], bool],
+        teacher_accuracy: "Future[float] | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._study = prepared.study
@@ -54,6 +56,7 @@ class Driver:
         self._tell = tell
         self._asked_to_stop = stopping
         self._clock = clock
+        self._teacher_accuracy = teacher_accuracy
         self._records = store.records()
         self._meter = Meter(budget, store.facts, self._records, clock)
         self._timesheet = Timesheet(executor.capacity, clock)
@@ -97,6 +100,7 @@ class Driver:
             if (session := self._timesheet.session()) is not None:
                 self._store.add_session(session)
         if not self._asked_to_stop():
+            self._note_teacher(wait=True)
             self._prune(stopped or "the trials of the budget are begun")
         return stopped
 
@@ -106,6 +110,14 @@ class Driver:
 
     def _stopping(self) -> bool:
         return self._asked_to_stop() or self._meter.late
+
+    def _note_teacher(self, *, wait: bool) -> None:
+        """Write the teacher's accuracy down once it is measured."""
+        if self._teacher_accuracy is not None and (wait or self._teacher_accuracy.done()):
+            accuracy = self._teacher_accuracy.result()
+            self._teacher_accuracy = None
+            self._store.note_teacher_accuracy(accuracy)
+            self._tell(Note(f"the teacher's validation accuracy is {accuracy:.2%}"))
 
     # which trial is next
 
@@ -134,6 +146,7 @@ class Driver:
                 pass
             if not self._futures:
                 return self._exhausted or self._meter.exceeded
+            self._note_teacher(wait=False)
             done = self._executor.wait(self._futures, _POLL_SECONDS)
             for event in self._executor.events():
                 self._tell(event)

@@ -18,7 +18,7 @@ _WATCHED = 2000
 """Validation examples behind the curves' accuracy; a final accuracy is of the whole split."""
 
 
-def logits(module: nn.Module, data: Data, split: Split, batch_size: int = 512) -> Tensor:
+def logits(module: nn.Module, data: Data, split: Split, batch_size: int = 128) -> Tensor:
     """Logits (N, K) float32 of `module` in evaluation mode; the module's mode is put back."""
     training = module.training
     module.eval()

@@ -1,18 +1,21 @@
 """What stands before a search: data, teacher, signals and the facts of the study."""
 
+import json
 import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from kdsearch import metrics
 from kdsearch.data.augment import Augmentation
 from kdsearch.data.base import Data
+from kdsearch.data.kept import keep_data
 from kdsearch.data.views import Views, check_replayable
 from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
-from kdsearch.files import writable
+from kdsearch.files import writable, write_text
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Screen
@@ -36,6 +39,21 @@ class Prepared:
     signals: Signals
     screen: Screen
     facts: StudyFacts
+
+    @property
+    def measurement(self) -> Path:
+        """Where the teacher's accuracy is kept, once measured."""
+        return self.workspace.study(self.study.name) / "teacher" / f"{self.teacher.key}.accuracy.json"
+
+    def teacher_accuracy(self) -> float:
+        """The teacher's accuracy on the validation split, measured once and kept."""
+        try:
+            return float(json.loads(self.measurement.read_text(encoding="utf-8"))["validation_accuracy"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            held = self.data.validation
+            accuracy = metrics.accuracy(self.teacher.predictions(self.data, held.inputs, held.labels), held.labels)
+            write_text(self.measurement, json.dumps({"validation_accuracy": accuracy}))
+            return accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +81,23 @@ class Draft:
             teacher_key=self.teacher.key,
         )
 
-    def ready(self, *, listener: Listener | None = None, stopping: Callable[[], bool] = lambda: False) -> Prepared:
+    def keep_data(self) -> None:
+        """Write the data where workers read it from."""
+        folder = self.workspace.study(self.study.name) / "data"
+        with writable(folder):
+            keep_data(self.data, folder)
+
+    def ready(
+        self,
+        *,
+        listener: Listener | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        measure: bool = True,
+    ) -> Prepared:
         """Train or load the teacher and what it says of the training examples.
+
+        Unless `measure`, the teacher's accuracy stays NaN where it has not been measured before: for a large teacher
+        that takes as long as its signals do.
 
         Raises `StopRequestedError` where `stopping` said so in the middle of training, which is kept up to there.
         """
@@ -83,9 +116,7 @@ class Draft:
         for note in signals.take_notes():
             if listener is not None:
                 listener(Note(note))
-        held = self.data.validation
-        accuracy = metrics.accuracy(teacher.predictions(self.data, held.inputs, held.labels), held.labels)
-        return Prepared(
+        prepared = Prepared(
             study=self.study,
             source=self.source,
             workspace=self.workspace,
@@ -93,8 +124,12 @@ class Draft:
             teacher=teacher,
             signals=signals,
             screen=self.screen,
-            facts=replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy}),
+            facts=self.facts,
         )
+        if not measure and not prepared.measurement.exists():
+            return prepared
+        accuracy = prepared.teacher_accuracy()
+        return replace(prepared, facts=replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy}))
 
 
 def draft(source: Source, workspace: Workspace, study: Study | None = None) -> Draft:

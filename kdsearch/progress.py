@@ -1,5 +1,6 @@
 """A search's progress in the terminal: a live panel, or one plain line per event where the output is no terminal."""
 
+import math
 import time
 from collections import Counter
 
@@ -173,7 +174,9 @@ def clock(seconds: float) -> str:
 def _opening(began: SearchBegan, done: int) -> str:
     facts, begun = began.facts, len(began.records)
     workers = f"{began.workers} worker{'s' if began.workers > 1 else ''}"
-    teacher = f"teacher of {facts.teacher['parameters']:,} parameters, validation {facts.teacher['accuracy']:.2%}"
+    teacher = f"teacher of {facts.teacher['parameters']:,} parameters"
+    if not math.isnan(facts.teacher["accuracy"]):
+        teacher += f", validation {facts.teacher['accuracy']:.2%}"
     so_far = f"continuing study {facts.name}: {done} trials so far" if begun else f"study {facts.name}"
     if done >= began.target:
         return f"study {facts.name} already has {done} of {began.target} trials; ask for more with --trials"

@@ -1,12 +1,17 @@
 """Running a study: what must hold before its teacher is trained and its driver begins."""
 
+import contextlib
+import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from kdsearch.budget import Budget
@@ -15,7 +20,7 @@ from kdsearch.events import Happening, Listener, SearchEnded
 from kdsearch.executors import Inline, Local
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
-from kdsearch.prepare import Draft, draft
+from kdsearch.prepare import Draft, Prepared, draft
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
@@ -25,6 +30,8 @@ from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
 ENGINES = ("local", "inline")
+_BEHIND = 10
+"""How nice the teacher's measuring is to the workers (the kernel's niceness)."""
 
 
 def search(
@@ -78,8 +85,9 @@ def search(
             local = None
             if engine == "local":
                 # the workers get ready while the teacher is trained
+                planned.keep_data()
                 local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
-            prepared = planned.ready(listener=tell, stopping=stopping)
+            prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
             driver = Driver(
                 prepared,
                 store or Store.create(storage, prepared.facts),
@@ -88,6 +96,7 @@ def search(
                 rule=planned_rule,
                 tell=tell,
                 stopping=stopping,
+                teacher_accuracy=_measured(prepared),
             )
             return driver.run()
 
@@ -97,6 +106,27 @@ def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:
     own = Budget(trials=study.trials, minutes=study.minutes, epochs=study.total_epochs, patience=study.patience)
     given: dict[str, Any] = {name: value for name, value in instead.items() if value is not None}
     return replace(own, **given)
+
+
+def _measured(prepared: Prepared) -> Future[float] | None:
+    """The teacher's accuracy where it is not known yet, measured beside the workers and behind them."""
+    if not math.isnan(prepared.facts.teacher["accuracy"]):
+        return None
+    future: Future[float] = Future()
+
+    def measure() -> None:
+        if hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
+        torch.set_num_threads(1)
+        try:
+            future.set_result(prepared.teacher_accuracy())
+        except Exception as error:
+            future.set_exception(error)
+
+    # a daemon: an interrupted run does not wait for it
+    threading.Thread(target=measure, name="teacher accuracy", daemon=True).start()
+    return future
 
 
 def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord]) -> int:

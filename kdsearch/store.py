@@ -219,6 +219,11 @@ class Store:
         storage.set_study_user_attr(study_id, _FACTS, dataclasses.asdict(facts))
         return cls(storage, facts.name)
 
+    def note_teacher_accuracy(self, accuracy: float) -> None:
+        """Complete the facts of a study whose teacher had not been measured when it was created."""
+        self.facts = dataclasses.replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy})
+        self._storage.set_study_user_attr(self._id, _FACTS, dataclasses.asdict(self.facts))
+
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
         return self._storage.get_all_trials(self._id, deepcopy=False)

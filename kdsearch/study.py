@@ -63,7 +63,8 @@ class Study:
     `trials` counts distillations (screened proposals are free); `minutes` ends the search sooner, `total_epochs` once
     so many epochs have been trained in all trials together, and `patience` after so many complete trials in a row
     without a gain in hypervolume. `stopping` is a rule of early stopping, or its name in `RULES`; without it every
-    trial is a full distillation. `sampler` is "size_aware" (expected gain in hypervolume by one model of accuracy),
+    trial is a full distillation. `sampler` is "size_aware" (the largest expected gain in hypervolume by one model of
+    accuracy: sizes are known before training),
     "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
     out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every

@@ -1,5 +1,6 @@
 """What commands print: the front, the studies, an export's figures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,9 @@ def say(console: Console, text: str) -> None:
 def show_front(console: Console, results: Results) -> None:
     """The teacher and the front as a table."""
     facts, front = results.facts, results.front
-    say(
-        console,
-        f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {facts.teacher['accuracy']:.2%}",
-    )
+    measured = facts.teacher["accuracy"]
+    accuracy = "not measured yet" if math.isnan(measured) else f"{measured:.2%}"
+    say(console, f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {accuracy}")
     if front.empty:
         say(console, "front:   no trial is complete yet")
         return

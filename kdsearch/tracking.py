@@ -9,6 +9,7 @@ Left out: screened trials, which were never trained, have no run.
 import contextlib
 import json
 import logging
+import math
 import os
 import queue
 import threading
@@ -126,6 +127,7 @@ class Mirror:
                     writer.trial(record)
                 for name, content in self._pages(happening.records, happening.facts).items():
                     writer.page(name, content)
+                writer.teacher(happening.facts)
                 status = "KILLED" if happening.interrupted else "FAILED" if happening.failed else "FINISHED"
                 writer.search(status)
 
@@ -269,12 +271,16 @@ class _Writer:
             "data_fingerprint": facts.data["fingerprint"],
             "train_examples": facts.data["train"],
             "teacher_parameters": facts.teacher["parameters"],
-            "teacher_accuracy": facts.teacher["accuracy"],
             "objectives": ", ".join(facts.objectives),
             "seed": facts.seed,
         }
         self._log_params(self._parent, shown)
         self._client.set_tag(self._parent, "mlflow.note.content", facts.card)
+
+    def teacher(self, facts: StudyFacts) -> None:
+        """Log the teacher's accuracy, which may come only while students are trained."""
+        if not math.isnan(facts.teacher["accuracy"]):
+            self._log_params(self._parent, {"teacher_accuracy": facts.teacher["accuracy"]})
 
     def _tags(self, role: str) -> dict[str, str]:
         return {"kdsearch.role": role, "kdsearch.study": self._facts.name, "kdsearch.study_id": self._facts.id}

@@ -93,7 +93,7 @@ class Augment:
         if self.cutout:
             rows_BH = _span((centre[0] * height).floor(), self.cutout, height)
             columns_BW = _span((centre[1] * width).floor(), self.cutout, width)
-            moved = moved.masked_fill((rows_BH[:, :, None] & columns_BW[:, None, :])[:, None], 0)
+            moved = moved * ~(rows_BH[:, :, None] & columns_BW[:, None, :])[:, None]
         return moved
 
     def mixing(self, index_B: Tensor, view: int, examples: int) -> tuple[Tensor, Tensor] | None:

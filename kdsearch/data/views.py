@@ -66,7 +66,7 @@ class Views:
             return Batch(index_B, view, inputs_B, (labels[index_B],))
         partner_B, weight_B = mixing
         share = weight_B.view(-1, *(1,) * (inputs_B.ndim - 1))
-        mixed_B = share * inputs_B + (1 - share) * self._pixels(self.augment, partner_B, view)
+        mixed_B = torch.lerp(self._pixels(self.augment, partner_B, view), inputs_B, share)
         return Batch(index_B, view, mixed_B, (labels[index_B], labels[partner_B], weight_B))
 
     def key(self, view: int) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from kdsearch.data.base import Data
+from kdsearch.data.kept import load_data
 from kdsearch.events import TrialEpoch
+from kdsearch.files import DamagedError
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.signals import Signals
 from kdsearch.study import Source, Study
@@ -25,8 +27,8 @@ class LostError(Exception):
 class Job:
     """What a worker needs to know of a study before it takes segments.
 
-    `folder` is the study's in the workspace; the fingerprints are the driver's, so that a worker whose data or teacher
-    differ refuses to work.
+    `folder` is the study's in the workspace, where `keep_data` has left the data; the fingerprints are the driver's, so
+    that a worker whose data or teacher differ refuses to work.
     """
 
     source: Source
@@ -66,13 +68,10 @@ class Executor(Protocol):
 def load_job(job: Job) -> tuple[Study, Data, Signals]:
     """A worker's own study, data and signals. Raises `Mistake` where they are not the driver's."""
     study = job.source.load()
-    with user_code("data()"):
-        data = study.data()
-    if data.fingerprint != job.data_fingerprint:
-        raise Mistake(
-            "data() gave other arrays in a worker than in the driver; it must give the same every time "
-            "(seed what it draws)"
-        )
+    try:
+        data = load_data(job.folder / "data", job.data_fingerprint)
+    except (FileNotFoundError, DamagedError) as error:
+        raise Mistake(f"a worker cannot read the data that the driver kept for it ({error}); run again") from None
 
     def teacher() -> Frozen:
         with user_code("teacher(data)"):

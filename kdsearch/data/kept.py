@@ -1,0 +1,55 @@
+"""Data on disk, so that many processes share one copy in memory and none has to read and split the source again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdsearch.data.base import Data, Split
+from kdsearch.files import DamagedError, write_atomically, write_text
+
+_NOTE = "data.json"
+_PARTS = ("inputs", "labels")
+
+
+def keep_data(data: Data, folder: Path) -> None:
+    """Write `data` to `folder`, unless it is there already, whole."""
+    try:
+        load_data(folder, data.fingerprint)
+    except (FileNotFoundError, DamagedError):
+        for name, split in data.splits().items():
+            for part in _PARTS:
+                _write(folder / f"{name}-{part}.npy", getattr(split, part))
+        write_text(folder / _NOTE, json.dumps({"name": data.name, "class_names": data.class_names}))
+
+
+def load_data(folder: Path, fingerprint: str) -> Data:
+    """The data of that fingerprint, memory-mapped. Raises `FileNotFoundError`, and `DamagedError` where it is another.
+    """
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        splits = {
+            name: Split(**{part: _read(folder / f"{name}-{part}.npy") for part in _PARTS})
+            for name in ("train", "validation", "test")
+        }
+        data = Data(name=note["name"], class_names=tuple(note["class_names"]), **splits)
+    except (ValueError, KeyError, TypeError, EOFError) as error:  # a Mistake is a ValueError
+        raise DamagedError(f"{folder}: {error}") from None
+    if data.fingerprint != fingerprint:
+        raise DamagedError(f"{folder}: its arrays are not those of {data.name} that were kept there")
+    return data
+
+
+def _write(path: Path, array: Tensor) -> None:
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # by its name, NumPy would add a suffix
+            np.save(file, array.numpy(), allow_pickle=False)
+
+    write_atomically(path, fill)
+
+
+def _read(path: Path) -> Tensor:
+    # copy-on-write: torch wants a writable array, and a stray write must not reach the file
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))

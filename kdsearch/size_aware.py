@@ -31,7 +31,7 @@ from kdsearch.study import OBJECTIVES, Study
 
 Array = NDArray[np.float64]
 
-_SPREAD = (0.5, 0.0, 0.75, 0.25, 1.0)
+_SPREAD = (0.5, 0.0, 0.25)
 """The first trials' places between the smallest and the largest size (log10 parameters) that can count."""
 _NEAR = 5
 _UNIFORM, _MUTANTS, _REFINED = 60, 80, 60

@@ -26,7 +26,10 @@ def keep_data(data: Data, folder: Path) -> None:
 
 
 def load_data(folder: Path, fingerprint: str) -> Data:
-    """The data of that fingerprint, memory-mapped. Raises `FileNotFoundError`, and `DamagedError` where it is another."""
+    """The data of that fingerprint, memory-mapped.
+
+    Raises `FileNotFoundError`, and `DamagedError` where what is there is torn or other data.
+    """
     try:
         note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         splits = {

@@ -268,16 +268,16 @@ class Store:
         curve: list[dict[str, Any]],
         spent: Spent,
     ) -> None:
-        self._set(number, measured=dict(measured), curve=json.dumps(curve), spent=spent)
+        self._set(number, result=_result(curve, spent, measured))
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.COMPLETE, values)
 
     def fail(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
-        self._set(number, reason=reason[:2000], curve=json.dumps(curve), spent=spent)
+        self._set(number, reason=reason[:2000], result=_result(curve, spent))
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.FAIL)
 
     def prune(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
         """The budget ended while the trial waited at a rung; what it showed is kept."""
-        self._set(number, reason=reason, curve=json.dumps(curve), spent=spent)
+        self._set(number, reason=reason, result=_result(curve, spent))
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
     def waits(self, number: int, waiting: bool) -> None:
@@ -304,8 +304,16 @@ class Store:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
 
+def _result(curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None) -> str:
+    return json.dumps({"curve": curve, "spent": spent, "measured": dict(measured or {})})
+
+
 def _record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
+    # one attribute, for each is a transaction of its own; studies of older versions have its parts beside one another
+    result = (
+        json.loads(attrs["result"]) if "result" in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
+    )
     states: dict[TrialState, State] = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "screened" if "screened" in attrs else "pruned",
@@ -323,9 +331,9 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         proposed=attrs.get("proposed", ""),
         seeds=attrs.get("seeds", {}),
         known=attrs.get("known", {}),
-        measured=attrs.get("measured", {}),
-        curve=json.loads(attrs.get("curve", "[]")),
-        spent=attrs.get("spent", {}),
+        measured=result.get("measured", {}),
+        curve=result["curve"],
+        spent=result.get("spent", {}),
         inherited=Inherited(**attrs["inherited"]) if "inherited" in attrs else None,
         waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
         reason=attrs.get("screened") or attrs.get("reason"),

@@ -217,11 +217,17 @@ class Driver:
         trial = self._under_way[number]
         self._pauses.arrived(number, trial.recipe, trial.known, trial.curve)
         self._store.waits(number, True)
-        shown = {**trial.known, "accuracy": trial.curve[-1]["validation_accuracy"]}
-        if all(name in shown for name in self._study.objectives):
-            self._proposals.standing(number, [shown[name] for name in self._study.objectives])
+        if (values := self._standing(trial)) is not None:
+            self._proposals.standing(number, values)
         self._tell(TrialWaits(number, trial.epoch, trial.recipe.epochs))
         trial.state = None  # it is on disk, and many may wait
+
+    def _standing(self, trial: UnderWay) -> list[float] | None:
+        """The study's objectives as far as a trial shows them before its end; None where only the end can tell one."""
+        shown = {**trial.known, "accuracy": trial.curve[-1]["validation_accuracy"]}
+        if not all(name in shown for name in self._study.objectives):
+            return None
+        return [shown[name] for name in self._study.objectives]
 
     def _resume(self, number: int) -> None:
         """Let a trial of this run go on from its rung."""
@@ -257,7 +263,7 @@ class Driver:
                 continue  # pruned by an earlier budget already
             trial = self._under_way.pop(number)
             reason = f"{self._pauses.name} let it wait after {trial.epoch} of {trial.recipe.epochs} epochs; {why}"
-            self._store.prune(number, reason, trial.curve, trial.rounded())
+            self._store.prune(number, reason, trial.curve, trial.rounded(), self._standing(trial))
             self._tell(TrialEnded(self._store.record(number)))
 
     # segments

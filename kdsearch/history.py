@@ -37,7 +37,7 @@ class Tried:
             state=trial.state,
             known=trial.user_attrs.get("known", {}),
             system_attrs=trial.system_attrs,
-            values=tuple(trial.values) if trial.values is not None else None,
+            values=_values(trial),
         )
 
     @property
@@ -59,6 +59,12 @@ class Tried:
             system_attrs=dict(self.system_attrs),
             values=list(self.values) if self.values is not None else None,
         )
+
+
+def _values(trial: FrozenTrial) -> tuple[float, ...] | None:
+    """Its objectives; those of a stopped trial as far as it had shown them."""
+    values = trial.values if trial.values is not None else trial.user_attrs.get("standing")
+    return tuple(values) if values is not None else None
 
 
 def front(trials: Iterable[Tried], objectives: Sequence[str]) -> list[Tried]:

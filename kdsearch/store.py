@@ -275,9 +275,11 @@ class Store:
         self._set(number, reason=reason[:2000], result=_result(curve, spent))
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.FAIL)
 
-    def prune(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
-        """The budget ended while the trial waited at a rung; what it showed is kept."""
-        self._set(number, reason=reason, result=_result(curve, spent))
+    def prune(
+        self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent, standing: Sequence[float] | None
+    ) -> None:
+        """The budget ended while the trial waited at a rung; what it showed is kept, `standing` for the sampler."""
+        self._set(number, reason=reason, result=_result(curve, spent), standing=standing)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
     def waits(self, number: int, waiting: bool) -> None:

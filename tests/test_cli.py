@@ -85,8 +85,11 @@ def test_status_json_has_the_documented_shape(done, capsys):
     folder, _ = done
     assert cli.main(["status", "small", "--json", "--workspace", str(folder / "runs")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"study", "teacher", "trials", "signals_mb", "hypervolume", "reference", "front"}
+    assert set(found) == {*("study", "teacher", "trials", "account", "signals_mb", "hypervolume", "reference", "front")}
     assert 0 < found["signals_mb"] < 1
+    assert set(found["account"]) == {
+        *("seconds", "busy_share", "student_share", "epochs_trained", "epochs_saved", "teacher_passes_saved")
+    }
     assert set(found["teacher"]) == {"accuracy", "parameters"}
     assert set(found["trials"]) == {"complete", "pruned", "screened", "failed", "running", "paused"}
     assert found["reference"] == {"accuracy": 0.1, "parameters": found["teacher"]["parameters"]}

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from kdsearch import api
 from kdsearch.events import TrialBegan, TrialWaits
+from kdsearch.history import Tried
 from kdsearch.mistakes import Mistake
 from kdsearch.stopping import MOASHA
 from tests.studies_for_tests import write_study
@@ -43,6 +44,9 @@ def test_what_waits_when_the_budget_ends_is_pruned_with_its_results_kept(search,
     assert sorted(waited) == list(range(9)), "every trial comes to its first rung"
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'runs' / 'optuna.db'}")
     assert [trial.state for trial in study.trials].count(TrialState.PRUNED) == states.count("pruned")
+    for trial, record in zip(study.trials, results.records, strict=True):
+        if record.state == "pruned":  # what a continued study's sampler sees of it
+            assert Tried.of(trial).values == (record.curve[-1]["validation_accuracy"], record.known["parameters"])
     assert results.front.index.isin([r.number for r in results.records if r.state == "complete"]).all()
 
 

@@ -26,6 +26,9 @@ from kdsearch.teacher import Frozen, Untrained
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
 
+_AT_ONCE = 256
+"""Examples between two looks at whether the measuring of a teacher is to stop."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -45,13 +48,17 @@ class Prepared:
         """Where the teacher's accuracy is kept, once measured."""
         return self.workspace.study(self.study.name) / "teacher" / f"{self.teacher.key}.accuracy.json"
 
-    def teacher_accuracy(self) -> float:
-        """The teacher's accuracy on the validation split, measured once and kept."""
+    def teacher_accuracy(self, stopping: Callable[[], bool] = lambda: False) -> float:
+        """The teacher's accuracy on the validation split, measured once and kept; NaN where `stopping` said True."""
         try:
             return float(json.loads(self.measurement.read_text(encoding="utf-8"))["validation_accuracy"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            held = self.data.validation
-            accuracy = metrics.accuracy(self.teacher.predictions(self.data, held.inputs, held.labels), held.labels)
+            right, held = 0, self.data.validation
+            for inputs, labels in zip(held.inputs.split(_AT_ONCE), held.labels.split(_AT_ONCE), strict=True):
+                if stopping():
+                    return math.nan
+                right += int((self.teacher.predictions(self.data, inputs, labels) == labels).sum())
+            accuracy = right / len(held)
             write_text(self.measurement, json.dumps({"validation_accuracy": accuracy}))
             return accuracy
 

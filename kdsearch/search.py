@@ -96,7 +96,7 @@ def search(
                 rule=planned_rule,
                 tell=tell,
                 stopping=stopping,
-                teacher_accuracy=_measured(prepared),
+                teacher_accuracy=stack.enter_context(_measuring(prepared)),
             )
             return driver.run()
 
@@ -108,11 +108,17 @@ def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:
     return replace(own, **given)
 
 
-def _measured(prepared: Prepared) -> Future[float] | None:
-    """The teacher's accuracy where it is not known yet, measured beside the workers and behind them."""
+@contextmanager
+def _measuring(prepared: Prepared) -> Iterator[Future[float] | None]:
+    """Measure the teacher where its accuracy is not known yet, beside the workers and behind them.
+
+    Leaving the context ends the measuring, done or not.
+    """
     if not math.isnan(prepared.facts.teacher["accuracy"]):
-        return None
+        yield None
+        return
     future: Future[float] = Future()
+    ended = threading.Event()
 
     def measure() -> None:
         if hasattr(os, "setpriority"):
@@ -120,13 +126,17 @@ def _measured(prepared: Prepared) -> Future[float] | None:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
         torch.set_num_threads(1)
         try:
-            future.set_result(prepared.teacher_accuracy())
+            future.set_result(prepared.teacher_accuracy(ended.is_set))
         except Exception as error:
             future.set_exception(error)
 
-    # a daemon: an interrupted run does not wait for it
-    threading.Thread(target=measure, name="teacher accuracy", daemon=True).start()
-    return future
+    thread = threading.Thread(target=measure, name="teacher accuracy")
+    thread.start()
+    try:
+        yield future
+    finally:
+        ended.set()
+        thread.join()  # torch would abort the process if it ended in the middle of an operation
 
 
 def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord]) -> int:

@@ -1,0 +1,44 @@
+import math
+
+import pytest
+
+from kdsearch import api
+from kdsearch.events import Note
+from kdsearch.prepare import draft
+from kdsearch.study import Source
+from kdsearch.workspace import Workspace
+from tests.studies_for_tests import write_study
+
+
+@pytest.fixture
+def planned(tmp_path):
+    return draft(Source(path=write_study(tmp_path)), Workspace(tmp_path / "runs"))
+
+
+def test_an_unmeasured_teacher_is_measured_when_asked_and_never_again(planned):
+    prepared = planned.ready(measure=False)
+    assert math.isnan(prepared.facts.teacher["accuracy"])
+    accuracy = prepared.teacher_accuracy()
+    held = prepared.data.validation
+    right = prepared.teacher.predictions(prepared.data, held.inputs, held.labels) == held.labels
+    assert accuracy == pytest.approx(right.float().mean().item())
+    assert planned.ready(measure=False).facts.teacher["accuracy"] == accuracy
+
+
+def test_measuring_stops_when_asked_and_keeps_nothing_of_it(planned):
+    prepared = planned.ready(measure=False)
+    assert math.isnan(prepared.teacher_accuracy(lambda: True))
+    assert not prepared.measurement.exists()
+
+
+def test_local_workers_begin_before_the_teacher_is_measured(tmp_path):
+    heard = []
+    results = api.run(
+        write_study(tmp_path), workspace=tmp_path / "runs", workers=2, track=False, listeners=[heard.append]
+    )
+    said = [happening.text for happening in heard if isinstance(happening, Note)]
+    accuracy = results.facts.teacher["accuracy"]
+    assert f"the teacher's validation accuracy is {accuracy:.2%}" in said
+    assert api.open_study("small", workspace=tmp_path / "runs").facts.teacher["accuracy"] == accuracy
+    status = api.status("small", workspace=tmp_path / "runs")
+    assert status["teacher"]["accuracy"] == accuracy

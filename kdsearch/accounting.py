@@ -47,8 +47,9 @@ def account(records: Sequence[TrialRecord], sessions: Sequence[Session]) -> dict
 
     `seconds` by what trials spent them on (complete, pruned and failed ones); `busy_share` of the workers' time in
     segments, `student_share` in training and evaluating students, None before the first run ended; `epochs_trained`;
-    `epochs_saved` by early stopping (what pruned trials were not trained) and by shared starts;
-    `teacher_passes_saved`: epochs in which the teacher would have run over the training set.
+    `epochs_saved` by early stopping (what pruned trials were not trained) and by shared starts; `teacher_passes_saved`:
+    epochs in which the teacher would have run over the training set (recipes with a live teacher not counted; hints for
+    whose features there was no room are).
     """
     spent: Counter[str] = Counter()
     for record in records:
@@ -78,5 +79,7 @@ def account(records: Sequence[TrialRecord], sessions: Sequence[Session]) -> dict
 
 def _taught(record: TrialRecord) -> int:
     """Epochs that this trial itself trained with the teacher's signals."""
+    if record.described.get("live_teacher"):
+        return 0
     own = record.curve[len(record.curve) - record.epochs_trained :]
     return sum(line["stage"] != "pretrain" for line in own)

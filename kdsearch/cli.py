@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "launch a study, or continue the one of its name")
     run.add_argument("study", metavar="STUDY.py", help="a file with study() -> kdsearch.Study; it is run as code")
     run.add_argument("--trials", type=_whole, metavar="N", help="how many trials the study shall have in all")
-    run.add_argument("--minutes", type=_above_zero, metavar="M", help="end after so many minutes")
+    run.add_argument(
+        "--minutes", type=_above_zero, metavar="M", help="end after so many minutes, the teacher's training not counted"
+    )
     run.add_argument("--epochs", type=_whole, metavar="N", help="end once so many epochs are trained in all trials")
     run.add_argument(
         "--patience", type=_whole, metavar="N", help="end after N complete trials without a gain in hypervolume"

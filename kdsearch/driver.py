@@ -71,6 +71,7 @@ class Driver:
         self._exhausted: str | None = None
         self._failed_here = 0
         self._completed_here = 0
+        self._paused_here = 0
 
     def run(self) -> SearchEnded:
         """Search until the budget is used; the result says what ended it before. Listeners hear of what is raised."""
@@ -105,7 +106,8 @@ class Driver:
         return stopped
 
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
-        failed = (raised and not interrupted) or (self._failed_here > 0 and not self._completed_here)
+        fruitless = self._failed_here > 0 and not self._completed_here and not self._paused_here
+        failed = (raised and not interrupted) or fruitless
         return SearchEnded(self._store.facts, self._store.records(), stopped, interrupted, failed)
 
     def _stopping(self) -> bool:
@@ -113,31 +115,47 @@ class Driver:
 
     def _note_teacher(self, *, wait: bool) -> None:
         """Write the teacher's accuracy down once it is measured."""
-        if self._teacher_accuracy is not None and (wait or self._teacher_accuracy.done()):
-            accuracy = self._teacher_accuracy.result()
-            self._teacher_accuracy = None
-            self._store.note_teacher_accuracy(accuracy)
-            self._tell(Note(f"the teacher's validation accuracy is {accuracy:.2%}"))
+        future = self._teacher_accuracy
+        while wait and future is not None and not future.done() and not self._asked_to_stop():
+            time.sleep(_POLL_SECONDS)
+        if future is None or not future.done():
+            return
+        self._teacher_accuracy = None
+        if (error := future.exception()) is not None:
+            self._tell(Note(f"the teacher could not be measured: {error}"))
+            return
+        self._store.note_teacher_accuracy(future.result())
+        self._tell(Note(f"the teacher's validation accuracy is {future.result():.2%}"))
 
     # which trial is next
 
     def _adopt(self) -> None:
         """Take up the trials that an earlier run left, from their last kept state if there is one."""
-        for record in self._records:
+        for record in reversed(self._records):  # the oldest comes to stand first
             if record.state != "running":
                 continue
             trial = self._intake.again(record)
+            if record.waiting:
+                self._store.waits(record.number, False)
+            if record.continues is not None and self._keeper.holds(record.continues):
+                self._keeper.hand_over(record.continues, record.number)  # ended between the two
             try:
                 trial.state, trial.curve = self._keeper.recall(record.number)
             except FileNotFoundError:
-                trial.inherited = None  # it had not come to its first checkpoint
+                self._anew(record.number, trial)  # it had not come to its first checkpoint
             except DamagedError as error:
-                trial.inherited = None
+                self._anew(record.number, trial)
                 self._tell(Note(f"trial {record.number} begins again: {error}"))
             self._meter.trained(len(trial.curve) - (trial.inherited.epochs if trial.inherited else 0))
             self._under_way[record.number] = trial
             self._tell(TrialBegan(record, adopted=True))
             self._place(record.number)
+
+    def _anew(self, number: int, trial: UnderWay) -> None:
+        """What another trial had trained of this one is gone."""
+        if trial.inherited is not None:
+            trial.inherited = None
+            self._store.inherits(number, None)
 
     def _loop(self) -> str | None:
         """Keep the executor full until the budget is used; gives the reason if it ends before."""
@@ -152,7 +170,7 @@ class Driver:
                 self._tell(event)
             for future in done:
                 self._settle(future)
-            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._pauses.waiting:
+            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._paused_here:
                 return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
         return None if self._asked_to_stop() else self._meter.exceeded
 
@@ -217,6 +235,7 @@ class Driver:
         trial = self._under_way[number]
         self._pauses.arrived(number, trial.recipe, trial.known, trial.curve)
         self._store.waits(number, True)
+        self._paused_here += 1
         if (values := self._standing(trial)) is not None:
             self._proposals.standing(number, values)
         self._tell(TrialWaits(number, trial.epoch, trial.recipe.epochs))
@@ -237,7 +256,8 @@ class Driver:
             trial.state, trial.curve = self._keeper.recall(number)
         except (FileNotFoundError, DamagedError) as error:
             self._tell(Note(f"trial {number} begins again: {error}"))
-            trial.state, trial.curve, trial.inherited = None, [], None
+            trial.state, trial.curve = None, []
+            self._anew(number, trial)
             self._place(number)
         else:
             self._submit(number)
@@ -258,9 +278,11 @@ class Driver:
 
     def _prune(self, why: str) -> None:
         """The budget is used: what waits at a rung ends here, with its results and its state kept."""
-        for number in self._pauses.waiting:
-            if number not in self._under_way:
-                continue  # pruned by an earlier budget already
+        waiting = [number for number in self._pauses.waiting if number in self._under_way]
+        if waiting and not self._completed_here:
+            said = f"{self._pauses.name} let none of the {len(waiting)} trials that wait be trained to its end"
+            self._tell(Note(f"{said}; give the study more trials, or none as its stopping rule"))
+        for number in waiting:
             trial = self._under_way.pop(number)
             reason = f"{self._pauses.name} let it wait after {trial.epoch} of {trial.recipe.epochs} epochs; {why}"
             self._store.prune(number, reason, trial.curve, trial.rounded(), self._standing(trial))

@@ -85,6 +85,10 @@ def pick(
     if max_parameters is not None:
         fits &= complete["parameters"] <= max_parameters
     if max_drop is not None:
+        if np.isnan(facts.teacher["accuracy"]):
+            raise Mistake(
+                "the teacher's accuracy is not measured yet, so no drop from it is known; run the study again"
+            )
         fits &= drops <= max_drop + 1e-9
     if not fits.any():
         raise Mistake(_nearest(complete, drops, max_parameters, max_drop))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdsearch.files import load_tensors, save_tensors
+from kdsearch.files import load_tensors, save_tensors, writable
 from kdsearch.training import Epoch
 from kdsearch.trial import TrialState
 from kdsearch.underway import UnderWay
@@ -20,7 +20,8 @@ class Keeper:
         """Write the trial's state and curve, from which `recall` goes on."""
         assert trial.state is not None
         tensors, notes = trial.state.pack()
-        save_tensors(self._path(number), tensors, {"state": notes, "curve": trial.curve, "trial": number})
+        with writable(self._path(number)):
+            save_tensors(self._path(number), tensors, {"state": notes, "curve": trial.curve, "trial": number})
 
     def recall(self, number: int) -> tuple[TrialState, list[Epoch]]:
         """The last kept state and the curve up to it. Raises `FileNotFoundError` and `DamagedError`."""
@@ -43,7 +44,9 @@ class Keeper:
         """Write the trained student's weights, from which it is exported."""
         assert trial.state is not None
         notes = {"study": self._name, "trial": number, "fingerprint": trial.recipe.fingerprint()}
-        save_tensors(self._workspace.student(self._name, number), trial.state.train.module, notes)
+        path = self._workspace.student(self._name, number)
+        with writable(path):
+            save_tensors(path, trial.state.train.module, notes)
 
     def log(self, number: int, trace: str) -> Path:
         """Write the traceback of a trial that raised; gives its path."""

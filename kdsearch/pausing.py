@@ -7,6 +7,7 @@ are still there they may be taken up again.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from kdsearch.mistakes import Mistake
 from kdsearch.recipe import Recipe
 from kdsearch.stopping import Mark, Rule, rung_epochs
 from kdsearch.store import TrialRecord
@@ -67,7 +68,9 @@ class Pauses:
         for number in self._rule.promotable(list(self._marks.values())):
             if number in self._pruned and not again:
                 continue
-            mark = self._marks[number]
+            mark = self._marks.get(number)
+            if mark is None or not mark.waiting:
+                raise Mistake(f"{self.name}.promotable() named trial {number}, which does not wait")
             self._marks[number] = Mark(
                 trial=number, parameters=mark.parameters, accuracies=mark.accuracies, waiting=False
             )

@@ -191,7 +191,7 @@ def draft(source: Source, workspace: Workspace, study: Study | None = None) -> D
 
 def _showable(study: Study, data: Data, teacher: Untrained) -> Callable[[Recipe], None]:
     """A check that raises `Mistake` for a recipe whose views cannot be replayed or whose logits do not fit."""
-    check_room(1, len(teacher.members), data, study.signals_gb)
+    check_room(1, len(teacher.members), data, study.signals_gb)  # the data as they are, which `ready` looks at
 
     @cache  # a sampler weighs thousands of recipes
     def check(augment: Augmentation) -> None:

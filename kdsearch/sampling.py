@@ -1,5 +1,6 @@
 """Proposals: what to try next, by our own sampler or one of Optuna's, and what became of what was tried."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +72,9 @@ class Proposals:
         self._study = study
         self._screen = screen
         self._seen = {trial.user_attrs["fingerprint"] for trial in past if "fingerprint" in trial.user_attrs}
-        self._tried = {trial.number: Tried.of(trial) for trial in past}
+        taken_up = {_continues(trial) for trial in past}
+        self._tried = {trial.number: Tried.of(trial) for trial in past if trial.number not in taken_up}
+        self._broken = {_written(trial.params) for trial in past if "fingerprint" not in trial.user_attrs}
         self._asked: dict[int, Proposal] = {}
         self._tokens = 0
         self._own = SizeAware(study, screen, reference, self._note) if study.sampler == "size_aware" else None
@@ -89,7 +92,9 @@ class Proposals:
         for attempt in range(1, 2 if self._own else _ASKS + 1):
             if (proposal := self._ask(number, attempt, None)) is not None:
                 return proposal
-        raise ExhaustedError(f"{_ASKS} proposals in a row were repeats: the space holds no more than it has given")
+        raise ExhaustedError(
+            f"no new recipe that can work was found in {_ASKS} draws: the space holds no more than it has given"
+        )
 
     def accepted(self, number: int, token: int) -> None:
         """The proposal `token` became trial `number` of the database."""
@@ -139,6 +144,8 @@ class Proposals:
         try:
             choice = sampler.ask(number, history, self._seen, fixed)
         except BrokenSpaceError as broken:
+            if self._known_broken(broken.params):
+                return None
             raise BrokenProposalError(broken.params, broken.distributions, broken.mistake) from broken
         if choice is None:
             return None
@@ -161,11 +168,20 @@ class Proposals:
             known = self._screen.known(candidate) if new else {}
         except Mistake as error:
             mirror.refuse(trial)
+            if self._known_broken(trial.params):
+                return None
             raise BrokenProposalError(trial.params, trial.distributions, error) from error
         if not new:
             mirror.refuse(trial)
             return None
         return self._proposal(candidate, known, recipe, recorded, mirror.constrain(trial, candidate), trial.number)
+
+    def _known_broken(self, params: Mapping[str, Any]) -> bool:
+        """Whether the study's code has raised on just these before: that is told, and counted, once."""
+        written = _written(params)
+        before = written in self._broken
+        self._broken.add(written)
+        return before
 
     def _proposal(
         self,
@@ -192,6 +208,16 @@ class Proposals:
         if note not in self._noted:
             self._noted.add(note)
             self.notes.append(note)
+
+
+def _continues(trial: FrozenTrial) -> int | None:
+    """The pruned trial that this one goes on with, and stands for."""
+    inherited: dict[str, Any] = trial.user_attrs.get("inherited") or {}
+    return inherited["trial"] if inherited.get("kind") == "trial" else None
+
+
+def _written(params: Mapping[str, Any]) -> str:
+    return json.dumps(dict(params), sort_keys=True)
 
 
 def first_of(study: Study) -> list[Mapping[str, Any]]:

@@ -25,7 +25,7 @@ from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
@@ -88,15 +88,16 @@ def search(
                 planned.keep_data()
                 local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
             prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
+            store = store or Store.create(storage, prepared.facts)
             driver = Driver(
                 prepared,
-                store or Store.create(storage, prepared.facts),
+                store,
                 local or Inline(prepared.data, prepared.signals, stopping),
                 budget=planned_budget,
                 rule=planned_rule,
                 tell=tell,
                 stopping=stopping,
-                teacher_accuracy=stack.enter_context(_measuring(prepared)),
+                teacher_accuracy=stack.enter_context(_measuring(prepared, store.facts)),
             )
             return driver.run()
 
@@ -109,12 +110,12 @@ def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:
 
 
 @contextmanager
-def _measuring(prepared: Prepared) -> Iterator[Future[float] | None]:
-    """Measure the teacher where its accuracy is not known yet, beside the workers and behind them.
+def _measuring(prepared: Prepared, facts: StudyFacts) -> Iterator[Future[float] | None]:
+    """Measure the teacher where the study's `facts` lack its accuracy, beside the workers and behind them.
 
     Leaving the context ends the measuring, done or not.
     """
-    if not math.isnan(prepared.facts.teacher["accuracy"]):
+    if not math.isnan(facts.teacher["accuracy"]):
         yield None
         return
     future: Future[float] = Future()

@@ -230,9 +230,10 @@ def check_room(views: int, members: int, data: Data, limit_gb: float) -> None:
     """Raise `Mistake` where the logits of `views` views alone are above the limit."""
     needed_gb = logits_bytes(views, members, data) / 1e9
     if needed_gb > limit_gb:
+        others = ", use fewer views, or Recipe(live_teacher=True)" if views > 1 else ""
         raise Mistake(
             f"the teacher's logits on {views} views of the training split take {needed_gb:.3g} GB, above signals_gb of "
-            f"{limit_gb:.3g}; raise it in the Study, use fewer views, or Recipe(live_teacher=True)"
+            f"{limit_gb:.3g}; raise it in the Study{others}"
         )
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch.files import DamagedError, load_tensors, save_tensors
+from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
 from kdsearch.recipe import Recipe
 from kdsearch.training import Epoch
 from kdsearch.trial import Seeds, TrialState
@@ -57,7 +57,8 @@ class Starts:
         assert trial.state is not None
         tensors, notes = trial.state.pack()
         path = self._path(trial.recipe, trial.seeds)
-        save_tensors(path, tensors, {"state": notes, "curve": trial.curve, "trial": number})
+        with writable(path):
+            save_tensors(path, tensors, {"state": notes, "curve": trial.curve, "trial": number})
 
     def release(self, number: int, recipe: Recipe, seeds: Seeds) -> list[int]:
         """Trial `number` is done with its start, or has failed: gives the trials that waited for it."""

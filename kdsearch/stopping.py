@@ -64,7 +64,7 @@ class MOASHA:
     reduction: float = 3.0
 
     def __post_init__(self) -> None:
-        _check_rungs(self.rungs)
+        check_rungs(self.rungs)
         if not self.reduction > 1:
             raise Mistake(f"reduction must be above 1, got {self.reduction}; 3 lets the best third of each rung go on")
 
@@ -110,7 +110,7 @@ class Bound:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_rungs(self.rungs)
+        check_rungs(self.rungs)
         if not 0 <= self.quantile <= 1:
             raise Mistake(f"quantile must be in [0, 1], got {self.quantile}; 1 takes the greatest gain seen")
         if self.neighbours < 1:
@@ -170,7 +170,10 @@ def rung_epochs(rungs: Sequence[float], start_epochs: int, epochs: int) -> tuple
     return tuple(start_epochs + epoch for epoch in reached[1:])
 
 
-def _check_rungs(rungs: Sequence[float]) -> None:
+def check_rungs(rungs: Sequence[float]) -> None:
+    """Raise `Mistake` for rungs that are no rising fractions in (0, 1] with 1 at the end."""
+    if not isinstance(rungs, Sequence) or not all(isinstance(rung, (int, float)) for rung in rungs):
+        raise Mistake(f"rungs must be fractions of the distil stage, for instance (1/3, 1), got {rungs!r}")
     rising = all(low < high for low, high in zip((0.0, *rungs), rungs, strict=False))
     if not rungs or not rising or rungs[-1] != 1:
         raise Mistake(

@@ -88,7 +88,9 @@ class TrialRecord:
 
     @property
     def epochs_trained(self) -> int:
-        """Epochs of the stored curve that this trial trained itself."""
+        """Epochs of the stored curve that this trial trained itself; 0 while it runs, as it is not stored yet."""
+        if not self.curve:
+            return 0
         return len(self.curve) - (self.inherited.epochs if self.inherited is not None else 0)
 
     @property
@@ -286,8 +288,9 @@ class Store:
         """Whether the running trial stands at a rung."""
         self._set(number, waiting=waiting)
 
-    def inherits(self, number: int, inherited: Inherited) -> None:
-        self._set(number, inherited=dataclasses.asdict(inherited))
+    def inherits(self, number: int, inherited: Inherited | None) -> None:
+        """What another trial trained of this one; None where it is trained anew after all."""
+        self._set(number, inherited=dataclasses.asdict(inherited) if inherited is not None else None)
 
     def sessions(self) -> list[Session]:
         """The study's runs so far, each written when it ended."""
@@ -336,7 +339,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         measured=result.get("measured", {}),
         curve=result["curve"],
         spent=result.get("spent", {}),
-        inherited=Inherited(**attrs["inherited"]) if "inherited" in attrs else None,
+        inherited=Inherited(**attrs["inherited"]) if attrs.get("inherited") else None,
         waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
         reason=attrs.get("screened") or attrs.get("reason"),
         began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,

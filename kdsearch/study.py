@@ -19,7 +19,7 @@ from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
-from kdsearch.stopping import RULES, Rule
+from kdsearch.stopping import RULES, Rule, check_rungs
 from kdsearch.teacher import Teacher, as_teachers
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class Study:
     so many epochs have been trained in all trials together, and `patience` after so many complete trials in a row
     without a gain in hypervolume. `stopping` is a rule of early stopping, or its name in `RULES`; without it every
     trial is a full distillation. `sampler` is "size_aware" (the largest expected gain in hypervolume by one model of
-    accuracy: sizes are known before training),
-    "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters that are tried before the sampler's; left
-    out, T=4, alpha=0.9 without a start is tried first wherever the space has parameters of those names.
+    accuracy: sizes are known before training), "tpe", "nsga2", "random" or any Optuna sampler. `first` are parameters
+    that are tried before the sampler's; left out, T=4, alpha=0.9 without a start is tried first wherever the space has
+    parameters of those names.
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
     features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
@@ -166,8 +166,11 @@ def rule_of(stopping: str | Rule | None) -> Rule | None:
         if stopping not in RULES:
             raise Mistake(f"stopping must be none, {', '.join(RULES)} or a rule itself, got {stopping!r}")
         return RULES[stopping]()
+    if isinstance(stopping, type):
+        raise Mistake(f"stopping must be a rule itself, got the class {stopping.__name__}; write {stopping.__name__}()")
     if not callable(getattr(stopping, "promotable", None)) or not hasattr(stopping, "rungs"):
         raise Mistake(f"stopping must be a rule with rungs and promotable(marks), got {type(stopping).__name__}")
+    check_rungs(stopping.rungs)
     return stopping
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdsearch.api import Results
+from kdsearch.store import StudyFacts
 
 
 def say(console: Console, text: str) -> None:
@@ -19,9 +20,7 @@ def say(console: Console, text: str) -> None:
 def show_front(console: Console, results: Results) -> None:
     """The teacher and the front as a table."""
     facts, front = results.facts, results.front
-    measured = facts.teacher["accuracy"]
-    accuracy = "not measured yet" if math.isnan(measured) else f"{measured:.2%}"
-    say(console, f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {accuracy}")
+    say(console, f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {_accuracy(facts)}")
     if front.empty:
         say(console, "front:   no trial is complete yet")
         return
@@ -61,7 +60,7 @@ def show_studies(console: Console, found: Sequence[Results]) -> None:
             str(len(results.front)),
             f"{results.hypervolume:.3f}",
             facts.data["name"],
-            f"{facts.teacher['accuracy']:.2%} with {facts.teacher['parameters']:,}",
+            f"{_accuracy(facts)} with {facts.teacher['parameters']:,}",
         )
     console.print(table)
 
@@ -94,6 +93,11 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
             f"  {who}  {parameters:>10,.0f} parameters  validation {figures['validation_accuracy']:.2%}  "
             f"test {figures['test_accuracy']:.2%}",
         )
+
+
+def _accuracy(facts: StudyFacts) -> str:
+    measured = facts.teacher["accuracy"]
+    return "not measured yet" if math.isnan(measured) else f"{measured:.2%}"
 
 
 def _add_row(table: Table, *cells: str) -> None:

@@ -211,6 +211,8 @@ class _Writer:
             "kdsearch.trial": str(record.number),
             "kdsearch.fingerprint": record.fingerprint,
         }
+        if record.continues is not None:
+            tags["kdsearch.continues"] = str(record.continues)
         described = record.described
         name = f"trial {record.number:03d} {described.get('family', '')} {described.get('start', '')}".strip()
         run = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)

@@ -188,6 +188,8 @@ def test_every_trial_says_where_its_seconds_went(search, tmp_path):
         ("3", "stopping must be a rule with rungs"),
         ("MOASHA(rungs=(0.5, 0.3, 1.0))", "rungs must be rising"),
         ("MOASHA(rungs=(0.3, 0.9))", "ending at 1"),
+        ("MOASHA", "got the class MOASHA; write MOASHA()"),
+        ("MOASHA(rungs=0.5)", "rungs must be fractions"),
     ],
 )
 def test_a_wrong_rule_is_one_clear_message(search, tmp_path, wrong, said):
@@ -216,3 +218,81 @@ class Everyone:
     )
     assert [record.state for record in search(path).records] == ["complete"] * 4
     assert torch.get_num_threads() >= 1
+
+
+OWN = """
+@dataclasses.dataclass(frozen=True)
+class Own:
+    rungs: tuple = {rungs}
+
+    def promotable(self, marks):
+        return {promotable}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rungs", "promotable", "said"),
+    [
+        ("(0.9, 0.1)", "[]", "rungs must be rising"),
+        ("('x',)", "[]", "rungs must be fractions"),
+        ("(0.5, 1.0)", "[99]", "named trial 99, which does not wait"),
+    ],
+)
+def test_a_wrong_rule_of_ones_own_is_one_clear_message(search, tmp_path, rungs, promotable, said):
+    own = OWN.format(rungs=rungs, promotable=promotable)
+    path = write_study(tmp_path, ("trials=4", "trials=4, stopping=Own()"), append=own)
+    with pytest.raises(Mistake, match=re.escape(said)):
+        search(path)
+
+
+def test_a_rule_that_lets_none_go_on_is_said(search, tmp_path):
+    heard = []
+    own = OWN.format(rungs="(0.5, 1.0)", promotable="[]")
+    path = write_study(tmp_path, ("trials=4", "trials=2, stopping=Own()"), append=own)
+    results = search(path, listeners=[heard.append])
+    assert [record.state for record in results.records] == ["pruned"] * 2
+    assert any("Own let none of the 2 trials" in getattr(happening, "text", "") for happening in heard)
+    assert not results.ended.failed
+
+
+def test_an_interrupted_trial_with_a_shared_start_is_not_counted_twice(search, tmp_path):
+    path = write_study(tmp_path, *SHARED)
+    search(path, trials=1)
+    asked = iter(range(100))
+    from kdsearch.search import search as drive
+    from kdsearch.study import Source
+    from kdsearch.workspace import Workspace
+
+    ended = drive(
+        Source(path=path), Workspace.chosen(tmp_path / "runs"), engine="inline", stopping=lambda: next(asked) > 3
+    )
+    assert ended.interrupted
+    assert all(record.epochs_trained >= 0 for record in ended.records)
+    whole = search(path)
+    assert [record.epochs_trained for record in whole.records] == [3, 2, 2, 2]
+    account = api.status("small", workspace=tmp_path / "runs")["account"]
+    assert account["epochs_trained"] == 9
+
+
+def test_what_the_space_is_wrong_on_costs_one_trial_however_often_it_is_drawn(search, tmp_path):
+    path = write_study(
+        tmp_path,
+        ("trials=4", 'trials=30, sampler="random"'),
+        ('trial.suggest_int("width", 2, 40)', 'trial.suggest_int("width", 2, 4)'),
+        ('trial.suggest_categorical("start", ["none", "pretrain"])', '"none"'),
+        ('trial.suggest_float("temperature", 1, 10, log=True)', "4.0"),
+        ('trial.suggest_float("alpha", 0, 1)', "0.9"),
+        (
+            "def space(trial):\n",
+            "def space(trial):\n    if trial.suggest_int('width', 2, 4) == 3 and _searching():\n"
+            "        raise RuntimeError('three is unlucky')\n",
+        ),
+        append="""
+def _searching():
+    import inspect
+    return any(frame.function == "propose" for frame in inspect.stack())
+""",
+    )
+    results = search(path)
+    assert sorted(record.state for record in results.records) == ["complete", "complete", "failed"]
+    assert "no new recipe" in results.ended.stopped

@@ -5,6 +5,7 @@ import pytest
 from kdsearch import api
 from kdsearch.events import Note
 from kdsearch.prepare import draft
+from kdsearch.store import Store, open_storage
 from kdsearch.study import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
@@ -42,3 +43,21 @@ def test_local_workers_begin_before_the_teacher_is_measured(tmp_path):
     assert api.open_study("small", workspace=tmp_path / "runs").facts.teacher["accuracy"] == accuracy
     status = api.status("small", workspace=tmp_path / "runs")
     assert status["teacher"]["accuracy"] == accuracy
+
+
+def test_an_accuracy_that_an_interrupted_run_did_not_note_is_noted_by_the_next(tmp_path, planned):
+    path = tmp_path / "small.py"
+    api.run(path, workspace=tmp_path / "runs", trials=1, workers=1, track=False)
+    store = Store(open_storage(planned.workspace.storage_url, create=False), "small")
+    store.note_teacher_accuracy(math.nan)
+    assert api.status("small", workspace=tmp_path / "runs")["teacher"]["accuracy"] is None
+    with pytest.raises(api.Mistake, match="not measured yet"):
+        api.export_student("small", tmp_path / "out", max_drop=5.0, workspace=tmp_path / "runs")
+    assert (
+        "nan"
+        not in api.write_report("small", to=tmp_path / "page", workspace=tmp_path / "runs")
+        .read_text()
+        .split("plotly", 1)[0]
+    )
+    results = api.run(path, workspace=tmp_path / "runs", trials=2, workers=1, track=False)
+    assert 0 <= results.facts.teacher["accuracy"] <= 1

@@ -88,6 +88,8 @@ def check_replayable(augment: Augmentation, data: Data, way_out: str = "") -> No
     """Raise `Mistake`, with the reason and `way_out`, for an augmentation that cannot be replayed: one whose pixels
     depend on a global random generator, or on the batch that an example is in rather than on its index.
     """
+    if augment.views == 1:
+        return  # the data as they are, alone
     index_B = _spread(len(data.train))
     name = f"{type(augment).__name__}.apply()"
 

@@ -1,5 +1,6 @@
 """Which columns of the frame say what, and how a value is shown."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -42,8 +43,10 @@ def shown(value: Any) -> str:
 
 
 def below(teacher: float, accuracy: float) -> str:
-    """How many percentage points `accuracy` is below the teacher's; negative where it is above."""
-    return f"{round(100 * (teacher - accuracy), 2) + 0.0:.2f}"
+    """How many percentage points `accuracy` is below the teacher's; negative where it is above; empty
+    where the teacher is not measured yet.
+    """
+    return "" if math.isnan(teacher) else f"{round(100 * (teacher - accuracy), 2) + 0.0:.2f}"
 
 
 def percent(share: float) -> str:

@@ -1,5 +1,6 @@
 """The report's tables and sentences: the frame to text. Escaping is the template's part."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -78,6 +79,8 @@ def summary(table: pd.DataFrame, facts: StudyFacts) -> str:
     knee = table.loc[trial].to_dict()
     points = round(100 * (facts.teacher["accuracy"] - knee["accuracy"]), 2) + 0.0
     compared = f"{abs(points):.2f} points {'above' if points < 0 else 'below'} the teacher"
+    if math.isnan(points):
+        compared = "the teacher is not measured yet"
     told = (
         f"{int(knee['parameters']):,} parameters ({percent(knee['share'])} % of the teacher's) and "
         f"{100 * knee['accuracy']:.2f} % validation accuracy, {compared}"

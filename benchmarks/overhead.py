@@ -30,10 +30,11 @@ from benchmarks import digits_space, mnist_space
 from benchmarks.common import Figure, at_least, at_most, finish, options, say
 from kdsearch import ConvNet, Data, Optim, Recipe, Study, Teacher, Trial, digits, mnist
 from kdsearch.data.base import Split
+from kdsearch.data.views import Views
 from kdsearch.events import Happening, Note, SearchBegan, TrialEnded
 from kdsearch.losses import hard_labels, soft_targets
 from kdsearch.metrics import watched_accuracy
-from kdsearch.signals import Signals
+from kdsearch.signals import Signals, Stored
 from kdsearch.store import TrialRecord
 from kdsearch.teacher import freeze
 from kdsearch.trial import Seeds, Segment, advance
@@ -124,7 +125,9 @@ def segment_against_loop(size: Size, repeats: int) -> list[Figure]:
         signals = Signals(lambda: teacher, teacher.key, bare_data, Path(folder))
         seeds = Seeds.of(0, recipe, 0)
         segment = Segment(trial=0, recipe=recipe, seeds=seeds, state=None, upto=size.epochs, objectives=("accuracy",))
-        loop = bare_loop(recipe, bare_data, signals.logits(), size.epochs)
+        stored = signals.logits(Views(bare_data))
+        assert isinstance(stored, Stored)
+        loop = bare_loop(recipe, bare_data, stored.view(0), size.epochs)
         advance(replace(segment, upto=1), bare_data, signals)
         pairs = [(cpu_seconds(lambda: advance(segment, bare_data, signals)), cpu_seconds(loop)) for _ in range(repeats)]
         student = recipe.student.build(data.shape, data.classes).eval()

@@ -165,18 +165,21 @@ def sampled(prepared: Prepared, name: str, sampler: str) -> Prepared:
 
 def main() -> int:
     parser = options(__doc__)
-    parser.add_argument("--trials", type=int, help="of the longest search (10,000; 1,500 with --quick)")
+    parser.add_argument(
+        "--trials", type=int, help="of the longest search (10,000; 1,200 with --quick, without the rules and MLflow)"
+    )
     parser.add_argument(
         "--processor-time",
         action="store_true",
         help="count the driver's processor time alone, on a machine that others use too; waits for disks are left out",
     )
     arguments = parser.parse_args()
-    trials = arguments.trials or (1_500 if arguments.quick else 10_000)
+    trials = arguments.trials or (1_200 if arguments.quick else 10_000)
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(prepared_in(Path(folder)), arguments.processor_time)
-        figures = [*bench.long(trials), *bench.samplers(trials), *bench.workers(), *bench.rules(min(trials, 1_000))]
-        figures += bench.mirror(100)
+        figures = [*bench.long(trials), *bench.samplers(trials), *bench.workers()]
+        if not arguments.quick:  # they take as long again
+            figures += [*bench.rules(1_000), *bench.mirror(100)]
     return finish(figures, as_json=arguments.json)
 
 

@@ -205,7 +205,8 @@ def spans(record: TrialRecord) -> list[tuple[float, float, float]]:
     """(begin, end of the steps, end) of each epoch, in seconds since 1970; the last has the final evaluation too."""
     ends = [(line["at_ms"] / 1000, line["seconds"], line["evaluation_seconds"]) for line in record.curve]
     epochs = [(end - steps - evaluation, end - evaluation, end) for end, steps, evaluation in ends]
-    final = record.spent["evaluation"] - sum(evaluation for _, _, evaluation in ends)
+    between = sum(evaluation for _, _, evaluation in ends)
+    final = record.spent.get("evaluation", between) - between
     begin, trained, end = epochs[-1]
     return [*epochs[:-1], (begin, trained, end + final)]
 

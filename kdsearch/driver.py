@@ -131,7 +131,7 @@ class Driver:
 
     def _adopt(self) -> None:
         """Take up the trials that an earlier run left, from their last kept state if there is one."""
-        for record in reversed(self._records):  # the oldest comes to stand first
+        for record in self._records:
             if record.state != "running":
                 continue
             trial = self._intake.again(record)
@@ -150,6 +150,7 @@ class Driver:
             self._under_way[record.number] = trial
             self._tell(TrialBegan(record, adopted=True))
             self._place(record.number)
+        self._ready = deque(sorted(self._ready))
 
     def _anew(self, number: int, trial: UnderWay) -> None:
         """What another trial had trained of this one is gone."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from kdsearch import api
+from kdsearch.data.kept import keep_data
 from kdsearch.executors import Inline, Local, LostError
+from kdsearch.executors.base import Job
 from kdsearch.prepare import prepare
 from kdsearch.space import replay
 from kdsearch.study import Source
@@ -28,9 +30,21 @@ def prepared(tmp_path_factory):
     return prepare(Source(path=path), Workspace.chosen(folder / "runs"))
 
 
+def job_of(prepared):
+    """What the driver gives its workers, with the data where they look for them."""
+    folder = prepared.workspace.study(prepared.study.name)
+    keep_data(prepared.data, folder / "data")
+    return Job(
+        source=prepared.source,
+        folder=folder,
+        data_fingerprint=prepared.data.fingerprint,
+        teacher_key=prepared.teacher.key,
+    )
+
+
 @pytest.fixture(params=["inline", "local"])
 def executor(request, prepared):
-    made = Inline(prepared.data, prepared.signals) if request.param == "inline" else Local(prepared.job, 2)
+    made = Inline(prepared.data, prepared.signals) if request.param == "inline" else Local(job_of(prepared), 2)
     yield made
     made.shutdown()
 
@@ -97,7 +111,7 @@ def test_a_stop_ends_a_segment_after_the_epoch_it_is_in(executor, prepared):
 
 
 def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(prepared):
-    local = Local(prepared.job, 2)
+    local = Local(job_of(prepared), 2)
     try:
         dying, living = local.submit(segment(prepared, "dies")), local.submit(segment(prepared, "slow"))
         with pytest.raises(LostError, match="exit code 3"):
@@ -224,7 +238,7 @@ def test_a_study_file_edited_while_it_runs_does_not_reach_its_workers(tmp_path, 
     ready = prepare(Source(path=path), Workspace.chosen(tmp_path / "runs"))
     expected = advance(segment(ready), ready.data, ready.signals)
     path.write_text(path.read_text().replace("nn.Linear(64, width), nn.ReLU()", "nn.Linear(64, width), nn.Tanh()"))
-    local = Local(ready.job, 1)
+    local = Local(job_of(ready), 1)
     try:
         assert bits(local.submit(segment(ready)).result(timeout=180)) == bits(expected)
     finally:

@@ -212,7 +212,7 @@ def test_no_recipe_is_trained_twice_and_an_exhausted_space_says_so(search, tmp_p
     results = search(path)
     fingerprints = [record.fingerprint for record in results.records]
     assert len(fingerprints) == len(set(fingerprints)) == 6  # three widths by two starts
-    assert "repeats" in results.ended.stopped
+    assert "no new recipe" in results.ended.stopped
 
 
 def test_what_is_above_the_limit_is_screened_before_training_and_not_counted(search, tmp_path):

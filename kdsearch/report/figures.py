@@ -91,9 +91,10 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     marks = _marks(sorted(numbers.points["start"].unique()))
     for start, (colour, symbol) in marks.items():
         _add_start(figure, numbers, start, colour, symbol)
-    _add_teacher(figure, numbers)
+    if not math.isnan(numbers.teacher_accuracy):
+        _add_teacher(figure, numbers)
     sizes = [*numbers.points["parameters"], numbers.teacher_parameters]
-    accuracies = [*numbers.points["accuracy"], numbers.teacher_accuracy]
+    accuracies = [a for a in (*numbers.points["accuracy"], numbers.teacher_accuracy) if not math.isnan(a)]
     values, texts = size_ticks(min(sizes), max(sizes))
     low, high = math.log10(max(1, min(sizes))), math.log10(max(1, *sizes))
     margin = 0.05 * (high - low) + 0.05

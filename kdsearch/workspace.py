@@ -9,7 +9,7 @@ from kdsearch.files import writable
 
 @dataclass(frozen=True)
 class Workspace:
-    """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `teacher/`, `signals/`, `starts/`,
+    """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `data/`, `teacher/`, `signals/`, `starts/`,
     `checkpoints/` and `students/`. Study names are checked where a `Study` is made: they cannot lead out of `root`.
     """
 

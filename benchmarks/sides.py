@@ -199,11 +199,15 @@ def _account(records: Sequence[TrialRecord], workspace: Path, began: float) -> R
     trials = [record for record in records if record.state != "screened"]
     if not trials:
         return Run(trace=(), search_began=0.0, student_share=0.0)
-    lines = [line for record in trials for line in record.curve]
+    curves = {record.number: record.curve for record in trials}
     ended = [record.ended_ms / 1000 for record in trials if record.ended_ms is not None]
     for checkpoint in (workspace / STUDY / "checkpoints").glob("*.safetensors"):
-        lines += load_tensors(checkpoint)[1]["curve"]
+        notes = load_tensors(checkpoint)[1]
+        curves[notes["trial"]] = notes["curve"]
         ended.append(checkpoint.stat().st_mtime)
+    # what another trial trained of a curve is counted there
+    inherited = {record.number: record.inherited.epochs if record.inherited else 0 for record in trials}
+    lines = [line for number, curve in curves.items() for line in curve[inherited.get(number, 0) :]]
     search_began = min(record.began_ms for record in trials) / 1000
     worked = sum(line["seconds"] for line in lines)
     return Run(

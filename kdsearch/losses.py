@@ -2,7 +2,8 @@
 
 Shape letters: B batch, K classes, M teachers of an ensemble, C channels, H height, W width.
 Every loss is a mean over the batch and a sum over the rest: `nn.KLDivLoss()`'s default, which also divides by the
-number of classes, makes the soft term K times too weak and is not used.
+number of classes, makes the soft term K times too weak and is not used. Losses are in single precision whatever the
+student's outputs are in.
 """
 
 from torch import Tensor
@@ -26,7 +27,7 @@ def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> 
     about constant in `temperature` (> 0).
     """
     teacher_probabilities_BK = soften(teacher_BK.detach(), temperature)
-    student_log_BK = functional.log_softmax(student_BK / temperature, dim=-1)
+    student_log_BK = functional.log_softmax(student_BK.float() / temperature, dim=-1)
     return temperature**2 * functional.kl_div(student_log_BK, teacher_probabilities_BK, reduction="batchmean")
 
 
@@ -38,6 +39,7 @@ def hard_labels(
     Under mixup (arXiv:1710.09412) each example is mixed with another of class `others_B`: `weight_B` in [0, 1] weighs
     the cross-entropy with its own class, 1 - `weight_B` that with the other's.
     """
+    student_BK = student_BK.float()
     own = functional.cross_entropy(student_BK, labels_B, reduction="mean" if weight_B is None else "none")
     if others_B is None or weight_B is None:
         return own
@@ -49,5 +51,5 @@ def hint(regressed: Tensor, teacher_feature: Tensor) -> Tensor:
 
     Both are (B, ...) of one shape; `teacher_feature` gets no gradient. This is C*H*W/2 times `mse_loss`'s mean.
     """
-    difference = regressed - teacher_feature.detach()
+    difference = regressed.float() - teacher_feature.detach()
     return 0.5 * difference.square().flatten(1).sum(dim=1).mean()

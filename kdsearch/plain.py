@@ -7,6 +7,11 @@ from typing import Any
 
 from kdsearch.mistakes import Mistake
 
+LATER = {"later": True}
+"""Metadata of a field that came after recipes were first kept: at its default it is left out of the JSON, so that what
+was kept before is still known by its fingerprint.
+"""
+
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -23,6 +28,8 @@ def as_json(value: object) -> dict[str, Any]:
     result: dict[str, Any] = {"kind": type(value).__name__}
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
+        if spec.metadata.get("later") and held == spec.default:
+            continue
         parts = held if isinstance(held, tuple) else (held,)
         if not all(isinstance(part, _PLAIN) for part in parts):
             raise Mistake(

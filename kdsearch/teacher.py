@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -149,7 +149,7 @@ def _key(teacher: Teacher, module: nn.Module, data: Data) -> str:
         "data": data.fingerprint,
         "tensors": {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()},
         "architecture": re.sub(r"0x[0-9a-f]+", "", str(module)),
-        "optim": asdict(teacher.optim),
+        "optim": {name: part for name, part in as_json(teacher.optim).items() if name != "kind"},
         "epochs": teacher.epochs,
         "seed": teacher.seed,
     }

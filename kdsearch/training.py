@@ -6,13 +6,14 @@ Left out: gradient accumulation and "best epoch" selection (a trial's last weigh
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import LATER
 from kdsearch.seeds import derive
 
 Epoch = dict[str, Any]
@@ -24,6 +25,7 @@ BatchLoss = Callable[[Tensor, int], dict[str, Tensor]]
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _SCHEDULES = ("constant", "cosine", "linear", "step")
+_PRECISIONS = ("fp32", "bf16")
 
 
 class DivergedError(Exception):
@@ -44,6 +46,9 @@ class Optim:
     """How to optimize: `name` adam, adamw or sgd; `lr` > 0 at its peak; `schedule` of the learning rate over the epochs
     of its stage (constant; cosine or linear to zero; step: a tenth after half and a hundredth after three quarters),
     after `warmup_epochs` of linear rise. `momentum` is sgd's alone.
+
+    `precision` "bf16" runs convolutions and matrix products in bfloat16 (torch's autocast; weights, losses and all the
+    rest stay in single precision): several times faster on processors with AMX, slower on those without bfloat16.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -53,12 +58,15 @@ class Optim:
     weight_decay: float = 0.0
     momentum: float = 0.9
     warmup_epochs: float = 0.0
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.name not in _OPTIMIZERS:
             raise Mistake(f"optim must be one of {', '.join(_OPTIMIZERS)}, got {self.name!r}")
         if self.schedule not in _SCHEDULES:
             raise Mistake(f"schedule must be one of {', '.join(_SCHEDULES)}, got {self.schedule!r}")
+        if self.precision not in _PRECISIONS:
+            raise Mistake(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
         if not 0 < self.lr < math.inf:
             raise Mistake(f"lr must be above 0 and finite, got {self.lr}")
         if not isinstance(self.batch_size, int) or self.batch_size < 2:
@@ -200,7 +208,8 @@ def _one_epoch(
         rate = optim.lr_at(epoch + number / len(batches), epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        terms = loss(batch, epoch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=optim.precision == "bf16"):
+            terms = loss(batch, epoch)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         optimizer.step()

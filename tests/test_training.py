@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdsearch.files import load_tensors, save_tensors
+from kdsearch.losses import hard_labels
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import as_json
 from kdsearch.training import DivergedError, Optim, TrainState, fit, pack_state, unpack_state
 
 EXAMPLES = 45
@@ -287,3 +289,24 @@ def test_packing_a_state_loses_nothing():
 def test_wrong_settings_are_refused(wrong, said):
     with pytest.raises(Mistake, match=said):
         Optim(**wrong)
+
+
+def test_bf16_trains_close_to_single_precision_and_keeps_weights_in_it():
+    found = {}
+    for precision in ("fp32", "bf16"):
+        net = network()
+
+        def loss(index_B: Tensor, epoch: int, net: nn.Module = net) -> dict[str, Tensor]:
+            return {"loss": hard_labels(net(INPUTS[index_B]), LABELS[index_B])}
+
+        optim = Optim(precision=precision, batch_size=9)
+        state = fit(net, loss, optim=optim, examples=EXAMPLES, epochs=3, upto=3, seed=1, stage="s")
+        assert all(t.dtype == torch.float32 for t in state.module.values() if t.is_floating_point())
+        found[precision] = state.module["6.weight"]
+    gap = (found["bf16"] - found["fp32"]).norm() / found["fp32"].norm()
+    assert 0 < gap < 0.2
+
+
+def test_an_optim_of_before_bf16_is_known_by_the_same_json():
+    assert "precision" not in as_json(Optim())
+    assert as_json(Optim(precision="bf16"))["precision"] == "bf16"

@@ -31,7 +31,7 @@ CHANGES = {
     "distil": {"temperature": 4.5, "alpha": 0.8},
     "optim": {
         "name": "adamw", "lr": 2e-2, "schedule": "step", "batch_size": 64, "weight_decay": 0.1, "momentum": 0.8,
-        "warmup_epochs": 1.0,
+        "warmup_epochs": 1.0, "precision": "bf16",
     },
 }  # fmt: skip
 

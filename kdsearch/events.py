@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kdsearch.ledger import RepeatRecord
 from kdsearch.store import StudyFacts, TrialRecord
 from kdsearch.training import Epoch
 
@@ -59,6 +60,32 @@ class TrialEnded:
 
 
 @dataclass(frozen=True)
+class RepeatsBegan:
+    """Runs on fresh seeds begin: `wanted` of them, `done` of which an earlier call has made."""
+
+    wanted: int
+    done: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class RepeatEpoch:
+    """One line of the curve of a run on a fresh seed, as it happens."""
+
+    label: str
+    seed: int
+    line: Epoch
+
+
+@dataclass(frozen=True)
+class RepeatEnded:
+    """A run on a fresh seed is complete or has failed."""
+
+    facts: StudyFacts
+    record: RepeatRecord
+
+
+@dataclass(frozen=True)
 class Note:
     """Something to tell the user in one line."""
 
@@ -77,5 +104,17 @@ class SearchEnded:
     """Whether it ended because nothing worked."""
 
 
-Happening = TeacherEpoch | SearchBegan | TrialBegan | TrialEpoch | TrialWaits | TrialEnded | Note | SearchEnded
+Happening = (
+    TeacherEpoch
+    | SearchBegan
+    | TrialBegan
+    | TrialEpoch
+    | TrialWaits
+    | TrialEnded
+    | RepeatsBegan
+    | RepeatEpoch
+    | RepeatEnded
+    | Note
+    | SearchEnded
+)
 Listener = Callable[[Happening], None]

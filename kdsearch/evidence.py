@@ -1,4 +1,4 @@
-"""What runs on several seeds say: means, differences and verdicts, with 95 % intervals. Pure; the statistics are SciPy's.
+"""What runs on several seeds say: means, differences and verdicts, with 95 % intervals. Pure; SciPy does statistics.
 
 A sample maps a seed to the accuracy, a fraction of the test examples, that a run with this seed had.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdsearch import metrics
 from kdsearch.data.augment import Augmentation
-from kdsearch.data.base import Data
+from kdsearch.data.base import Data, Split
 from kdsearch.data.kept import keep_data
 from kdsearch.data.views import Views, check_replayable
 from kdsearch.events import Listener, Note, TeacherEpoch
@@ -50,16 +50,24 @@ class Prepared:
 
     def teacher_accuracy(self, stopping: Callable[[], bool] = lambda: False) -> float:
         """The teacher's accuracy on the validation split, measured once and kept; NaN where `stopping` said True."""
+        return self._measured(self.measurement, "validation_accuracy", self.data.validation, stopping)
+
+    def teacher_test_accuracy(self) -> float:
+        """The teacher's accuracy on the test split, measured once and kept: to be reported, not to choose by."""
+        path = self.measurement.with_name(f"{self.teacher.key}.test.json")
+        return self._measured(path, "test_accuracy", self.data.test, lambda: False)
+
+    def _measured(self, path: Path, name: str, held: Split, stopping: Callable[[], bool]) -> float:
         try:
-            return float(json.loads(self.measurement.read_text(encoding="utf-8"))["validation_accuracy"])
+            return float(json.loads(path.read_text(encoding="utf-8"))[name])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            right, held = 0, self.data.validation
+            right = 0
             for inputs, labels in zip(held.inputs.split(_AT_ONCE), held.labels.split(_AT_ONCE), strict=True):
                 if stopping():
                     return math.nan
                 right += int((self.teacher.predictions(self.data, inputs, labels) == labels).sum())
             accuracy = right / len(held)
-            write_text(self.measurement, json.dumps({"validation_accuracy": accuracy}))
+            write_text(path, json.dumps({name: accuracy}))
             return accuracy
 
 

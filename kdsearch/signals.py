@@ -10,6 +10,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +74,24 @@ class Live:
         return self._run(batch.inputs_B)
 
 
+class Permuted:
+    """What the teacher says of another example, always the same one: the control that shows whether it matters that
+    the teacher speaks of the example at hand.
+    """
+
+    def __init__(self, lookup: Lookup, other_N: Tensor, views: Views) -> None:
+        self.shape = lookup.shape
+        self._lookup = lookup
+        self._other_N = other_N
+        self._views = views
+
+    def __call__(self, batch: Batch) -> Tensor:
+        other_B = self._other_N[batch.index_B]
+        if isinstance(self._lookup, Live):
+            return self._lookup(self._views.batch(other_B, batch.view))
+        return self._lookup(replace(batch, index_B=other_B))
+
+
 class Signals:
     """The signals of one teacher on one training split, kept in `folder`, at most `limit_gb` of them.
 
@@ -89,6 +109,7 @@ class Signals:
         self._key = key
         self._data = data
         self._files = SignalFiles(folder, limit_gb * 1e9)
+        self._other_N: Tensor | None = None
         self.seconds = 0.0
         """Time spent so far computing signals, waiting for those who do, loading them and running the teacher live."""
 
@@ -97,12 +118,19 @@ class Signals:
         notes, self._files.notes = self._files.notes, []
         return notes
 
+    def permuted(self, seed: int) -> "Signals":
+        """The same, but of other examples: each gets what the teacher says of one that `seed` chooses for it."""
+        apart = copy(self)
+        generator = torch.Generator().manual_seed(seed)
+        apart._other_N = torch.randperm(len(self._data.train), generator=generator)
+        return apart
+
     def logits(self, views: Views, *, live: bool = False) -> Lookup:
         """Logits of every member, float32."""
         shape = (self._data.classes,)
         if live:
-            return Live(shape, self._timed(lambda inputs_B: _stacked(self._teacher, inputs_B)))
-        return Stored(shape, 1, lambda view: self._open_logits(views, view))
+            return self._of_whom(Live(shape, self._timed(lambda inputs_B: _stacked(self._teacher, inputs_B))), views)
+        return self._of_whom(Stored(shape, 1, lambda view: self._open_logits(views, view)), views)
 
     def compute(self, views: Views) -> None:
         """See to it that the logits on all views are there."""
@@ -119,8 +147,14 @@ class Signals:
             stem = self._stem("features", views.key(0), f"{member}/{layer}")
             shape = self._shape(stem, layer, member)
             if live or not self._fits(views, layer, shape, min(views.count, epochs or views.count)):
-                return Live(shape, self._timed(lambda inputs_B: _layer(self._teacher, member, layer, inputs_B)))
-        return Stored(shape, 0, lambda view: self._open_features(views, view, layer, member, shape))
+                run = self._timed(lambda inputs_B: _layer(self._teacher, member, layer, inputs_B))
+                return self._of_whom(Live(shape, run), views)
+        return self._of_whom(
+            Stored(shape, 0, lambda view: self._open_features(views, view, layer, member, shape)), views
+        )
+
+    def _of_whom(self, lookup: Lookup, views: Views) -> Lookup:
+        return lookup if self._other_N is None else Permuted(lookup, self._other_N, views)
 
     def _open_logits(self, views: Views, view: int) -> Tensor:
         def content() -> Content:
@@ -202,7 +236,8 @@ class Signals:
     @contextmanager
     def _apart(self) -> Iterator[None]:
         """Whether a signal is there already or has to be computed must not show in the student's random numbers."""
-        with self._counted(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        exactly = torch.autocast("cpu", enabled=False)  # also where the student trains in less than full precision
+        with self._counted(), torch.no_grad(), torch.random.fork_rng(devices=[]), exactly:
             yield
 
     @contextmanager
@@ -215,7 +250,8 @@ class Signals:
 
     def _timed(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         def timed(inputs_B: Tensor) -> Tensor:
-            with self._counted(), torch.no_grad():
+            # in full precision also where the student trains in less
+            with self._counted(), torch.no_grad(), torch.autocast("cpu", enabled=False):
                 return run(inputs_B)
 
         return timed

@@ -189,7 +189,8 @@ def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
 
 
 def study_names(storage: BaseStorage) -> list[str]:
-    return sorted(study.study_name for study in storage.get_all_studies())
+    """The studies by name; their ledgers, which have a slash in their names, are none."""
+    return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
 
 
 class Store:

@@ -19,6 +19,7 @@ from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
+from kdsearch.stages import Start
 from kdsearch.stopping import RULES, Rule, check_rungs
 from kdsearch.teacher import Teacher, as_teachers
 
@@ -71,6 +72,9 @@ class Study:
     `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
     features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
     study file's docstring.
+    `starts` are those that a confirmation compares (None: no start); `comparisons` are recipes by label under names of
+    your own, trained on fresh seeds by `kdsearch confirm NAME --compare THEIRS`: the first is what the others are
+    compared to.
     """
 
     name: str
@@ -90,6 +94,8 @@ class Study:
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
     signals_gb: float = 8.0
+    starts: Sequence[Start | None] | None = None
+    comparisons: Mapping[str, Mapping[str, Recipe]] = field(default_factory=dict)
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +110,9 @@ class Study:
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
         rule_of(self.stopping)
+        for name, recipes in self.comparisons.items():
+            if len(recipes) < 2 or not all(isinstance(recipe, Recipe) for recipe in recipes.values()):
+                raise Mistake(f"the comparison {name!r} must have at least two Recipes by label, got {recipes!r}")
         for limit in _LIMITS:
             value = getattr(self, limit)
             if value is not None and value <= 0:
@@ -117,6 +126,11 @@ class Study:
             data=lambda: _small(self.data()),
             teacher=lambda data: [_short(teacher) for teacher in as_teachers(self.teacher(data))],
             space=lambda trial: _brief(self.space(trial)),
+            starts=[_soon(start) for start in self.starts] if self.starts is not None else None,
+            comparisons={
+                name: {label: _brief(recipe) for label, recipe in recipes.items()}
+                for name, recipes in self.comparisons.items()
+            },
             trials=min(self.trials, 4),
         )
 
@@ -231,10 +245,14 @@ def _short(teacher: Teacher) -> Teacher:
     return dataclasses.replace(teacher, epochs=min(teacher.epochs, 2))
 
 
+def _soon(start: Start | None) -> Start | None:
+    return dataclasses.replace(start, epochs=1) if start is not None else None
+
+
 def _brief(recipe: Recipe) -> Recipe:
     if not isinstance(recipe, Recipe):
         return recipe
-    start = dataclasses.replace(recipe.start, epochs=1) if recipe.start is not None else None
+    start = _soon(recipe.start)
     return dataclasses.replace(recipe, start=start, epochs=2 if start is not None else 1)
 
 

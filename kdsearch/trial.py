@@ -54,7 +54,11 @@ class TrialState:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """The unit of work: train `recipe` from `state` to epoch `upto` of its budget, then measure if that is its end."""
+    """The unit of work: train `recipe` from `state` to epoch `upto` of its budget, then measure if that is its end.
+
+    `confirming` has the test split measured too, which only a confirmation may; `permuted` seeds the permutation of a
+    teacher that speaks of other examples, None for the teacher as it is.
+    """
 
     trial: int
     recipe: Recipe
@@ -62,6 +66,8 @@ class Segment:
     state: TrialState | None
     upto: int
     objectives: tuple[str, ...]
+    confirming: bool = False
+    permuted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,8 @@ def advance(
 def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None) -> Progress:
     began = time.perf_counter()
     recipe, state = segment.recipe, segment.state
+    if segment.permuted is not None:
+        signals = signals.permuted(segment.permuted)
     waited = signals.seconds
     student = _initial(recipe, data, segment.seeds)
     curve: list[Epoch] = []
@@ -148,6 +156,9 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
     if done == recipe.epochs:
         student.load_state_dict(state.train.module)
         measured = measure(student, data, segment.objectives)
+        if segment.confirming:
+            predictions = metrics.logits(student, data, data.test).argmax(1)
+            measured["test_accuracy"] = metrics.accuracy(predictions, data.test.labels)
     now = time.perf_counter()
     return Progress(
         trial=segment.trial,

@@ -10,7 +10,8 @@ from kdsearch.files import writable
 @dataclass(frozen=True)
 class Workspace:
     """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `data/`, `teacher/`, `signals/`, `starts/`,
-    `checkpoints/` and `students/`. Study names are checked where a `Study` is made: they cannot lead out of `root`.
+    `checkpoints/`, `students/` and `confirm/`. Study names are checked where a `Study` is made: they cannot lead out of
+    `root`.
     """
 
     root: Path
@@ -51,6 +52,10 @@ class Workspace:
 
     def starts(self, name: str) -> Path:
         return self.study(name) / "starts"
+
+    def confirm(self, name: str) -> Path:
+        """States of runs on fresh seeds that are not over."""
+        return self.study(name) / "confirm"
 
     def student(self, name: str, trial: int) -> Path:
         return self.study(name) / "students" / f"trial-{trial:05d}.safetensors"

@@ -5,10 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from kdsearch.evidence import Interval, difference_interval, effect, mean_interval, pooled, verdict
 
+approx = pytest.approx
 accuracies = st.dictionaries(st.integers(0, 9), st.integers(0, 1000).map(lambda right: right / 1000), min_size=1)
 
 

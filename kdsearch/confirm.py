@@ -1,0 +1,218 @@
+"""Confirmation: front members and their controls, or the arms of a comparison, trained again on fresh seeds.
+
+Here, and in export's proof, the test split is read: once for every run, to report. Nothing is chosen by it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kdsearch.events import Listener, Note
+from kdsearch.executors import Executor
+from kdsearch.ledger import Account, Arm, Ledger, Question
+from kdsearch.mistakes import Mistake
+from kdsearch.prepare import Prepared
+from kdsearch.recipe import Recipe
+from kdsearch.repeats import Repeat, Repeats, arm_key
+from kdsearch.space import replay
+from kdsearch.stages import Distil, Hints, Start
+from kdsearch.store import TrialRecord
+from kdsearch.study import Study
+
+SEEDS = 5
+DISTILLED, ALONE, PERMUTED = "distilled", "alone", "permuted teacher"
+CONTROLS = ("permuted", "starts")
+"""What can be asked for beside the student alone."""
+VARIED = ("start", "layers", "temperature", "alpha")
+"""The choices that can be compared without a study's naming its own recipes."""
+
+_TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
+_ALPHAS = (0.1, 0.5, 0.9, 1.0)
+_POSITIONS = (0.25, 0.5, 0.75)
+
+Control = Literal["permuted", "starts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Questions, and for each of their arms what is to be trained."""
+
+    questions: list[Question]
+    repeats: list[Repeat]
+
+
+def confirm(
+    prepared: Prepared,
+    ledger: Ledger,
+    executor: Executor,
+    plan: Plan,
+    *,
+    tell: Listener,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Account:
+    """Train what the plan wants and is not there yet; gives all that the ledger then holds."""
+    ledger.ask(plan.questions)
+    if ledger.read().teacher_test_accuracy is None:
+        ledger.note_teacher(prepared.teacher_test_accuracy())
+    Repeats(prepared, ledger, executor, tell=tell, stopping=stopping).run(plan.repeats)
+    return ledger.read()
+
+
+def alone(recipe: Recipe) -> Recipe:
+    """The same student without a teacher on an equal budget: no start, the labels alone, for as many epochs."""
+    return dataclasses.replace(recipe, start=None, distil=Distil(temperature=1.0, alpha=0.0), live_teacher=False)
+
+
+def front_plan(
+    prepared: Prepared, members: Sequence[TrialRecord], *, seeds: int = SEEDS, controls: Sequence[Control] = ()
+) -> Plan:
+    """Each of `members` and its controls: the student alone always, those in `controls` on request.
+
+    "permuted" is the same recipe with a teacher that speaks of other examples; "starts" the same recipe with each of
+    the study's other starts. Raises `Mistake` where there are no members or the study file gives another recipe now.
+    """
+    if not members:
+        raise Mistake("there is no front to confirm: no trial is complete yet; run the study first")
+    if unknown := set(controls) - set(CONTROLS):
+        raise Mistake(f"controls must be of {', '.join(CONTROLS)}, got {', '.join(sorted(unknown))}")
+    asked = []
+    for record in members:
+        recipe = recipe_of(prepared, record)
+        arms = [(DISTILLED, recipe, False), (ALONE, alone(recipe), False)]
+        if "permuted" in controls:
+            arms.append((PERMUTED, recipe, True))
+        if "starts" in controls:
+            others = _starts(prepared, recipe)
+            arms += [(label, other, False) for label, other in others.items() if other != recipe]
+        asked.append(("confirm", record.number, arms))
+    return _plan(prepared, asked, seeds)
+
+
+def comparison_plan(
+    prepared: Prepared, what: str, members: Sequence[TrialRecord], *, seeds: int = SEEDS, tell: Listener
+) -> Plan:
+    """Matched recipes that differ in one choice alone: `what` is one of `VARIED`, varied in each of `members`, or the
+    name of one of the study's own comparisons, which needs no trials.
+
+    Arms that cannot work (a hint layer of the wrong shape) are left out with a note. Raises `Mistake` for an unknown
+    name, and where fewer than two arms are left.
+    """
+    own = prepared.study.comparisons
+    if what in own:
+        groups: list[tuple[int | None, Mapping[str, Recipe]]] = [(None, own[what])]
+    elif what in VARIED:
+        if not members:
+            raise Mistake(f"there is no front to compare {what} on: no trial is complete yet; run the study first")
+        groups = [(record.number, _varied(prepared, what, recipe_of(prepared, record))) for record in members]
+    else:
+        raise Mistake(f"--compare must be one of {', '.join((*VARIED, *own))}, got {what!r}")
+    asked = []
+    for trial, recipes in groups:
+        arms = []
+        for label, recipe in recipes.items():
+            candidate = prepared.screen(recipe)
+            if candidate.reason is None:
+                arms.append((label, candidate.recipe, False))
+            else:
+                tell(Note(f"{label} is left out: {candidate.reason}"))
+        if len(arms) < 2:
+            raise Mistake(f"a comparison needs at least two recipes that can work, {what!r} has {len(arms)}")
+        asked.append((what, trial, arms))
+    return _plan(prepared, asked, seeds)
+
+
+def recipe_of(prepared: Prepared, record: TrialRecord) -> Recipe:
+    """The recipe of a stored trial, its hint layers named. Raises `Mistake` where the study file gives another now."""
+    recipe = prepared.screen(replay(prepared.study.space, record.params)[0]).recipe
+    if recipe.fingerprint() != record.fingerprint:
+        raise Mistake(
+            f"the study file no longer gives trial {record.number}'s recipe for its parameters; undo the change"
+        )
+    return recipe
+
+
+def _plan(
+    prepared: Prepared, asked: Sequence[tuple[str, int | None, list[tuple[str, Recipe, bool]]]], seeds: int
+) -> Plan:
+    if seeds < 1:
+        raise Mistake(f"seeds must be at least 1, got {seeds}")
+    questions = []
+    repeats: dict[tuple[str, int], Repeat] = {}
+    # all arms of a seed before the next seed: what an interruption leaves can be compared
+    for seed in range(seeds):
+        for name, trial, arms in asked:
+            for label, recipe, permuted in arms:
+                told = f"trial {trial} {label}" if trial is not None else label
+                key = arm_key(prepared, recipe, permuted=permuted)
+                repeats.setdefault((key, seed), Repeat(label=told, recipe=recipe, seed=seed, permuted=permuted))
+                del name
+    for name, trial, arms in asked:
+        noted = tuple(
+            Arm(label=label, key=arm_key(prepared, recipe, permuted=permuted), fingerprint=recipe.fingerprint())
+            for label, recipe, permuted in arms
+        )
+        questions.append(Question(name=name, trial=trial, arms=noted, seeds=tuple(range(seeds))))
+    return Plan(questions=questions, repeats=list(repeats.values()))
+
+
+def _varied(prepared: Prepared, what: str, recipe: Recipe) -> dict[str, Recipe]:
+    """Recipes by label that differ from `recipe` in `what` alone; the first is what the others are compared to."""
+    match what:
+        case "start":
+            return _starts(prepared, recipe)
+        case "layers":
+            hints = _hints(prepared.study, recipe)
+            return {
+                f"teacher {theirs:g}, student {own:g}": dataclasses.replace(
+                    recipe, start=dataclasses.replace(hints, teacher_layer=theirs, student_layer=own)
+                )
+                for theirs in _POSITIONS
+                for own in _POSITIONS
+            }
+        case "temperature":
+            return {f"T = {value:g}": _with_distil(recipe, temperature=value) for value in _TEMPERATURES}
+        case _:
+            return {f"alpha = {value:g}": _with_distil(recipe, alpha=value) for value in _ALPHAS}
+
+
+def _with_distil(recipe: Recipe, **changed: float) -> Recipe:
+    if not isinstance(recipe.distil, Distil):
+        raise Mistake(
+            f"{type(recipe.distil).__name__} has no {' or '.join(changed)} to vary; "
+            "name recipes of your own in Study(comparisons=...)"
+        )
+    return dataclasses.replace(recipe, distil=dataclasses.replace(recipe.distil, **changed))
+
+
+def _starts(prepared: Prepared, recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe with each of the study's starts, by label; without a start first."""
+    starts = prepared.study.starts
+    if not starts:
+        raise Mistake(
+            "the study names no starts to compare; give it some: Study(starts=[None, Hints(...), Pretrain(...)])"
+        )
+    found: dict[str, Recipe] = {}
+    for start in sorted(starts, key=lambda start: start is not None):
+        label = f"start {_said(start)}"
+        found[label] = prepared.screen(dataclasses.replace(recipe, start=start)).recipe
+    return found
+
+
+def _said(start: Start | None) -> str:
+    if start is None:
+        return "none"
+    if isinstance(start, Hints):
+        return f"hints, {start.epochs} epochs, {start.teacher_layer} to {start.student_layer}, {start.regressor}"
+    return f"{start.name}, {start.epochs} epochs"
+
+
+def _hints(study: Study, recipe: Recipe) -> Hints:
+    """The hints whose layers are varied: the recipe's own, else the first of the study's starts that are hints."""
+    for start in (recipe.start, *(study.starts or ())):
+        if isinstance(start, Hints):
+            return start
+    raise Mistake(
+        "neither the recipe nor Study(starts=...) has hints whose layers could be compared; "
+        "name some: Study(starts=[None, Hints(...)])"
+    )

@@ -1,0 +1,159 @@
+"""What was trained again on fresh seeds, kept in Optuna's database beside the study: runs, and what they answer.
+
+A run is a trial of the Optuna study `NAME/confirm`, whose value is the accuracy on the test split. Names of studies
+have no slash, so that no study can be taken for another's ledger.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from kdsearch.evidence import Sample
+
+SUFFIX = "/confirm"
+_QUESTIONS = "questions"
+_TEACHER = "teacher_test_accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way of training that is compared to others: `key` knows it again, whatever question it is an arm of."""
+
+    label: str
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What `arms` are trained for, each on the same `seeds` (their numbers, from 0).
+
+    `name` is "confirm" (the first arm is the front member `trial`, the others its controls) or what was compared
+    (the first arm is what the others are compared to, `trial` the one that they vary, None for recipes of their own).
+    """
+
+    name: str
+    trial: int | None
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Question":
+        arms = tuple(Arm(**arm) for arm in content["arms"])
+        return cls(name=content["name"], trial=content["trial"], arms=arms, seeds=tuple(content["seeds"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatRecord:
+    """One run of an arm on one seed: `measured` holds the validation split's figures and `test_accuracy`.
+
+    `seconds` are of training and evaluation; times are milliseconds since the epoch.
+    """
+
+    arm: str
+    seed: int
+    label: str
+    state: Literal["complete", "failed"]
+    fingerprint: str
+    recipe: dict[str, Any]
+    described: dict[str, Any]
+    seeds: dict[str, int]
+    known: dict[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    reason: str | None = None
+    began_ms: int = 0
+    ended_ms: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return float(sum(line["seconds"] + line["evaluation_seconds"] for line in self.curve))
+
+
+@dataclass(frozen=True)
+class Account:
+    """A ledger's content at one moment. `teacher_test_accuracy` is None until a confirmation has measured it."""
+
+    questions: tuple[Question, ...] = ()
+    records: tuple[RepeatRecord, ...] = ()
+    teacher_test_accuracy: float | None = None
+
+    def sample(self, arm: str, figure: str = "test_accuracy") -> Sample:
+        """A figure of an arm's complete runs, by seed."""
+        found = (record for record in self.records if record.arm == arm and record.state == "complete")
+        return {record.seed: record.measured[figure] for record in found}
+
+    def runs(self, arm: str) -> list[RepeatRecord]:
+        return [record for record in self.records if record.arm == arm]
+
+
+class Ledger:
+    """The ledger of the study `name`. One driver writes; any number of processes read."""
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self._storage = storage
+        self._name = name + SUFFIX
+
+    def read(self) -> Account:
+        """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
+        study_id = self._find()
+        if study_id is None:
+            return Account()
+        attributes = self._storage.get_study_user_attrs(study_id)
+        records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
+        return Account(
+            questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
+            records=tuple({(record.arm, record.seed): record for record in records}.values()),
+            teacher_test_accuracy=attributes.get(_TEACHER),
+        )
+
+    def ask(self, questions: list[Question]) -> None:
+        """Note what is to be answered. A question asked before about the same trial keeps arms that are new to it, and
+        its seeds where they were more.
+        """
+        asked = {(question.name, question.trial): question for question in self.read().questions}
+        for question in questions:
+            before = asked.get((question.name, question.trial))
+            asked[question.name, question.trial] = question if before is None else _joined(before, question)
+        content = [dataclasses.asdict(question) for question in asked.values()]
+        self._storage.set_study_user_attr(self._made(), _QUESTIONS, content)
+
+    def add(self, record: RepeatRecord) -> None:
+        """Write a run that is over, in one transaction."""
+        complete = record.state == "complete"
+        trial = create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.FAIL,
+            value=record.measured["test_accuracy"] if complete else None,
+            user_attrs={"run": json.dumps(dataclasses.asdict(record))},
+        )
+        self._storage.create_new_trial(self._made(), template_trial=trial)
+
+    def note_teacher(self, test_accuracy: float) -> None:
+        self._storage.set_study_user_attr(self._made(), _TEACHER, test_accuracy)
+
+    def _find(self) -> int | None:
+        names = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
+        return names.get(self._name)
+
+    def _made(self) -> int:
+        found = self._find()
+        return found if found is not None else self._storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
+
+
+def _joined(before: Question, now: Question) -> Question:
+    """The first arm and the order are the new question's; arms it does not have stay behind its own."""
+    keys = {arm.key for arm in now.arms}
+    if before.arms[0].key != now.arms[0].key:
+        return now
+    kept = tuple(arm for arm in before.arms if arm.key not in keys)
+    seeds = max(before.seeds, now.seeds, key=len)
+    return dataclasses.replace(now, arms=(*now.arms, *kept), seeds=seeds)
+
+
+def _record(trial: FrozenTrial) -> RepeatRecord:
+    return RepeatRecord(**json.loads(trial.user_attrs["run"]))

@@ -1,0 +1,203 @@
+"""Training recipes again on fresh seeds, on any executor: what confirmations and comparisons are made of.
+
+Runs with one seed share it whatever they train: the same student begins with the same weights and sees its examples in
+the same order, so that two recipes can be compared seed by seed.
+"""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdsearch import metrics
+from kdsearch.events import Listener, Note, RepeatEnded, RepeatEpoch, RepeatsBegan
+from kdsearch.executors import Executor, LostError
+from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
+from kdsearch.ledger import Ledger, RepeatRecord
+from kdsearch.plain import digest
+from kdsearch.prepare import Prepared
+from kdsearch.recipe import Recipe
+from kdsearch.seeds import derive
+from kdsearch.students.base import on_meta
+from kdsearch.trial import Failed, Progress, Seeds, Segment, TrialState
+from kdsearch.underway import UnderWay
+
+_RETRIES = 2
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """One run to be made: `recipe` (its hint layers named) on the fresh seed number `seed`, with the teacher's signals
+    `permuted` over the examples or as they are.
+    """
+
+    label: str
+    recipe: Recipe
+    seed: int
+    permuted: bool = False
+
+    def arm(self, prepared: Prepared) -> str:
+        """The key of what is trained, whatever the seed and the question."""
+        return arm_key(prepared, self.recipe, permuted=self.permuted)
+
+    def seeds(self, study_seed: int) -> Seeds:
+        """No search uses these: they do not depend on a trial or a recipe."""
+        start, distil = (derive(study_seed, "repeat", self.seed, stage) for stage in ("start", "distil"))
+        return Seeds(start=start, distil=distil)
+
+
+def arm_key(prepared: Prepared, recipe: Recipe, *, permuted: bool = False) -> str:
+    facts = prepared.facts
+    parts = {"recipe": recipe.fingerprint(), "permuted": permuted, "seed": facts.seed}
+    return digest({**parts, "data": facts.data["fingerprint"], "teacher": facts.teacher["key"]})[:16]
+
+
+class Repeats:
+    """Trains what is wanted and not in the ledger yet. Not to be used twice."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        ledger: Ledger,
+        executor: Executor,
+        *,
+        tell: Listener,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._prepared = prepared
+        self._ledger = ledger
+        self._executor = executor
+        self._tell = tell
+        self._stopping = stopping
+        self._clock = clock
+        self._folder = prepared.workspace.confirm(prepared.study.name)
+        self._wanted: list[Repeat] = []
+        self._under_way: dict[int, UnderWay] = {}
+        self._futures: dict[Future[Progress | Failed], int] = {}
+        self._began_ms: dict[int, int] = {}
+
+    def run(self, wanted: Sequence[Repeat]) -> bool:
+        """Train all of `wanted`, each once; gives whether all of them are over (else it was asked to stop).
+
+        What an interrupted call had under way goes on from its last kept state. A run that failed is tried again.
+        """
+        over = {(record.arm, record.seed) for record in self._ledger.read().records if record.state == "complete"}
+        keyed = {(repeat.arm(self._prepared), repeat.seed): repeat for repeat in wanted}
+        self._wanted = [repeat for key, repeat in keyed.items() if key not in over]
+        self._tell(RepeatsBegan(len(keyed), len(keyed) - len(self._wanted), self._executor.capacity))
+        ready = deque(range(len(self._wanted)))
+        while (ready or self._futures) and not self._stopping():
+            while ready and len(self._futures) < self._executor.capacity and not self._stopping():
+                self._submit(ready.popleft())
+            done = self._executor.wait(self._futures, _POLL_SECONDS)
+            self._pass_on_events()
+            for future in done:
+                if (again := self._settle(future)) is not None:
+                    ready.appendleft(again)
+        self._wind_down()
+        return not ready and not self._under_way
+
+    def _wind_down(self) -> None:
+        """Keep what running segments have trained."""
+        if self._futures:
+            self._executor.stop()
+        while self._futures:
+            for future in self._executor.wait(self._futures, _POLL_SECONDS):
+                self._settle(future)
+            self._pass_on_events()
+
+    def _pass_on_events(self) -> None:
+        for event in self._executor.events():
+            self._tell(RepeatEpoch(self._wanted[event.trial].label, self._wanted[event.trial].seed, event.line))
+
+    def _submit(self, number: int) -> None:
+        repeat = self._wanted[number]
+        if number not in self._under_way:
+            self._under_way[number] = self._begun(number)
+        trial = self._under_way[number]
+        recipe = repeat.recipe
+        stage_end = recipe.start_epochs if trial.in_start else recipe.epochs
+        seed = self._prepared.study.seed
+        segment = Segment(
+            trial=number,
+            recipe=recipe,
+            seeds=trial.seeds,
+            state=trial.state,
+            upto=min(trial.epoch + self._prepared.study.segment_epochs, stage_end),
+            objectives=self._prepared.study.objectives,
+            confirming=True,
+            permuted=derive(seed, "permuted", repeat.seed) if repeat.permuted else None,
+        )
+        self._futures[self._executor.submit(segment)] = number
+
+    def _begun(self, number: int) -> UnderWay:
+        repeat = self._wanted[number]
+        self._began_ms[number] = time.time_ns() // 1_000_000
+        student = on_meta(repeat.recipe.student, self._prepared.data.shape, self._prepared.data.classes)
+        known = {"parameters": float(metrics.parameters(student))}
+        trial = UnderWay(repeat.recipe, repeat.seeds(self._prepared.study.seed), known, self._clock)
+        try:
+            tensors, notes = load_tensors(self._path(repeat))
+        except FileNotFoundError:
+            return trial
+        except DamagedError as error:
+            self._tell(Note(f"{repeat.label}, seed {repeat.seed}, begins again: {error}"))
+            return trial
+        trial.state, trial.curve = TrialState.unpack(tensors, notes["state"]), notes["curve"]
+        return trial
+
+    def _settle(self, future: "Future[Progress | Failed]") -> int | None:
+        """Take in what a segment gave; the run's number where there is more of it to train."""
+        number = self._futures.pop(future)
+        repeat, trial = self._wanted[number], self._under_way[number]
+        try:
+            result = future.result()
+        except LostError as error:
+            trial.lost += 1
+            if trial.lost <= _RETRIES:
+                self._tell(Note(f"{repeat.label}, seed {repeat.seed}: {error}; its segment will be run again"))
+                return number
+            self._end(number, failed=f"{error}, {trial.lost} times with the same segment")
+            return None
+        if isinstance(result, Failed):
+            self._end(number, failed=result.reason)
+            return None
+        trial.take_in(result)
+        if result.measured is not None:
+            self._end(number, measured=result.measured)
+            return None
+        if trial.state is not None:
+            tensors, notes = trial.state.pack()
+            with writable(self._path(repeat)):
+                save_tensors(self._path(repeat), tensors, {"state": notes, "curve": trial.curve})
+        return number
+
+    def _end(self, number: int, *, measured: dict[str, float] | None = None, failed: str | None = None) -> None:
+        repeat, trial = self._wanted[number], self._under_way.pop(number)
+        record = RepeatRecord(
+            arm=repeat.arm(self._prepared),
+            seed=repeat.seed,
+            label=repeat.label,
+            state="complete" if failed is None else "failed",
+            fingerprint=repeat.recipe.fingerprint(),
+            recipe=repeat.recipe.to_json(),
+            described=repeat.recipe.describe(),
+            seeds=dataclasses.asdict(trial.seeds),
+            known=trial.known,
+            measured=measured or {},
+            curve=trial.curve,
+            reason=failed,
+            began_ms=self._began_ms[number],
+            ended_ms=time.time_ns() // 1_000_000,
+        )
+        self._ledger.add(record)
+        self._path(repeat).unlink(missing_ok=True)
+        self._tell(RepeatEnded(self._prepared.facts, record))
+
+    def _path(self, repeat: Repeat) -> Path:
+        return self._folder / f"{repeat.arm(self._prepared)}-{repeat.seed}.safetensors"

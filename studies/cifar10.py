@@ -1,0 +1,99 @@
+"""The founding demo, with its controls: how much of a teacher's accuracy on CIFAR-10 does a student of 8 % of its size
+keep, and what of that is distillation's?
+
+Question: the demo that kdsearch descends from had a teacher of 69 %, a student of 68 % with 92 % fewer parameters, and
+no figure for that student without a teacher. Here the teacher is the textbooks' network for this data set, two pairs of
+convolutions and a fully connected layer that holds most of its weights, in batch norm; students are residual or plain
+convolutional nets of up to 8 % of its size. Every student trains for as many epochs as the teacher, on the same views.
+Data: `cifar10-images.zip` of JPEG files in the data folder (`--data DIR`, KDSEARCH_DATA): lossy, so that no accuracy
+here may be compared with a published one.
+Command: kdsearch run studies/cifar10.py --data DIR
+Measured: reports/cifar10/RESULTS.md.
+"""
+
+from torch import nn
+
+from kdsearch import (
+    Augment,
+    ConvNet,
+    Data,
+    Distil,
+    Hints,
+    Optim,
+    Pretrain,
+    Recipe,
+    ResNet,
+    Study,
+    Teacher,
+    Trial,
+    cifar10_jpeg,
+)
+
+EPOCHS = 12
+# each epoch has a view of its own, that of the same number for the teacher and all students
+VIEWS = Augment(shift=4, flip=True, views=EPOCHS)
+OPTIM = Optim(name="sgd", lr=0.05, weight_decay=5e-4, warmup_epochs=2, precision="bf16")
+STARTS = [None, Hints(epochs=2, teacher_layer=0.5, student_layer=0.5, regressor="pooled"), Pretrain(epochs=2)]
+
+
+def data() -> Data:
+    return cifar10_jpeg(validation=5_000)
+
+
+def textbook_net() -> nn.Module:
+    def convolution(channels: int, out: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+
+    return nn.Sequential(
+        nn.Sequential(*convolution(3, 32)),
+        nn.Sequential(*convolution(32, 32), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(32, 64)),
+        nn.Sequential(*convolution(64, 64), nn.MaxPool2d(2)),
+        nn.Sequential(nn.Flatten(), nn.Linear(64 * 8 * 8, 512), nn.ReLU(), nn.Dropout(0.5)),
+        nn.Linear(512, 10),
+    )
+
+
+def teacher(data: Data) -> Teacher:
+    return Teacher(build=textbook_net, optim=OPTIM, augment=VIEWS, epochs=EPOCHS)
+
+
+def space(trial: Trial) -> Recipe:
+    match trial.suggest_categorical("family", ["resnet", "convnet"]):
+        case "resnet":
+            student = ResNet(
+                width=trial.suggest_int("resnet_width", 6, 24, log=True), depth=trial.suggest_int("resnet_depth", 3, 5)
+            )
+        case _:
+            student = ConvNet(width=trial.suggest_int("width", 8, 32, log=True), depth=trial.suggest_int("depth", 3, 6))
+    start = {"none": STARTS[0], "hints": STARTS[1], "pretrain": STARTS[2]}[
+        trial.suggest_categorical("start", ["none", "hints", "pretrain"])
+    ]
+    return Recipe(
+        student=student,
+        start=start,
+        distil=Distil(
+            temperature=trial.suggest_float("temperature", 1, 16, log=True), alpha=trial.suggest_float("alpha", 0.1, 1)
+        ),
+        optim=OPTIM,
+        augment=VIEWS,
+        epochs=EPOCHS,
+    )
+
+
+def study() -> Study:
+    return Study(
+        name="cifar10",
+        data=data,
+        teacher=teacher,
+        space=space,
+        trials=12,
+        first=[
+            {"family": "resnet", "resnet_width": width, "resnet_depth": 3, "start": "none"}
+            | {"temperature": 4.0, "alpha": 0.9}
+            for width in (24, 16)
+        ],
+        starts=STARTS,
+        max_parameters=173_000,
+        segment_epochs=4,
+    )

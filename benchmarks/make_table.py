@@ -28,6 +28,7 @@ def main() -> None:
         trials=arguments.trials,
         workers=arguments.workers,
         track=False,
+        confirm=False,
     )
     validation = results.facts.data["validation"]
     rows = []

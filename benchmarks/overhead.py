@@ -186,7 +186,9 @@ def busy_share(name: str, study: Study, target: float | None) -> list[Figure]:
 
     say(f"{name}: {study.trials} trials with {WORKERS} local workers")
     with tempfile.TemporaryDirectory() as folder:
-        results = kdsearch.run(study, workspace=folder, workers=WORKERS, track=False, listeners=[listen], complain=say)
+        results = kdsearch.run(
+            study, workspace=folder, workers=WORKERS, track=False, confirm=False, listeners=[listen], complain=say
+        )
     complete = [record for record in results.records if record.state == "complete"]
     if len(complete) <= WORKERS:
         raise SystemExit(f"{name}: only {len(complete)} of {study.trials} trials came to their end; nothing to measure")

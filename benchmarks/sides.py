@@ -103,7 +103,7 @@ def kdsearch(weights: Path, seed: int, folder: Path, enough: Callable[[Trace], b
     workspace.mkdir(parents=True)
     began = time.time()
     watch(
-        ["kdsearch", "run", mnist_space.__file__, "--workspace", workspace],
+        ["kdsearch", "run", mnist_space.__file__, "--workspace", workspace, "--no-confirm"],
         folder / f"kdsearch-{seed}.log",
         limit,
         enough=_told_of_news(workspace, began, enough),

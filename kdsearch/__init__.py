@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
+    from kdsearch.api import Results, confirm_study, export_student, open_study, run, status, studies, write_report
     from kdsearch.data import (
         Augment,
         Augmentation,
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from kdsearch.training import Optim
 
 _HOMES = {
-    "kdsearch.api": ("Results", "export_student", "open_study", "run", "status", "studies", "write_report"),
+    "kdsearch.api": (
+        "Results",
+        "confirm_study",
+        "export_student",
+        "open_study",
+        "run",
+        "status",
+        "studies",
+        "write_report",
+    ),
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
         *("arrays", "digits", "drawn", "fashion_mnist", "idx", "mnist"),
@@ -70,6 +79,7 @@ __all__ = [
     "Teacher",
     "Trial",
     "arrays",
+    "confirm_study",
     "digits",
     "drawn",
     "export_student",

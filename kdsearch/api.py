@@ -4,13 +4,14 @@ Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `
 the workspace's own SQLite file).
 """
 
+import dataclasses
 import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,18 @@ from filelock import FileLock, Timeout
 
 from kdsearch import frame as frames
 from kdsearch.accounting import account
-from kdsearch.events import Listener, SearchEnded
+from kdsearch.confirm import ALONE, SEEDS, Control, comparison_plan, front_plan
+from kdsearch.confirm import confirm as confirm_plan
+from kdsearch.events import Listener, SearchEnded, to_all
+from kdsearch.executors import Executor
 from kdsearch.export import Exported
 from kdsearch.export import export as export_trial
+from kdsearch.findings import Finding, findings, findings_frame, of_member, with_confirmation
+from kdsearch.importance import importances
+from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
+from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
@@ -40,16 +48,27 @@ Where = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Results:
-    """A study's trials as tables. `ended` says how the last run went, None for a study that was only opened."""
+    """A study's trials as tables. `confirmed` is what runs on fresh seeds gave; `ended` says how the last search went,
+    None for a study that was only opened; `interrupted` that a confirmation was stopped before it was whole.
+    """
 
     facts: StudyFacts
     records: Sequence[TrialRecord]
+    confirmed: Confirmed = field(default_factory=Confirmed)
     ended: SearchEnded | None = None
+    interrupted: bool = False
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """One row per trial; see `kdsearch.frame.frame` for the columns."""
-        return frames.frame(self.records, self.facts)
+        """One row per trial; see `kdsearch.frame.frame` for the columns, and `kdsearch.findings.with_confirmation` for
+        those of the confirmed.
+        """
+        return with_confirmation(frames.frame(self.records, self.facts), self.confirmed, self.facts)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What confirmations of the present front and comparisons found."""
+        return findings(self.confirmed, self.facts, {int(number) for number in self.front.index})
 
     @property
     def front(self) -> "pd.DataFrame":
@@ -74,11 +93,14 @@ def run(
     workers: int | None = None,
     engine: str = "local",
     smoke: bool = False,
+    confirm: bool = True,
     listeners: Sequence[Listener] = (),
     track: bool = True,
     complain: Callable[[str], None] = print,
 ) -> Results:
-    """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false).
+    """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false). Unless `confirm`
+    is false it ends with the confirmation of at most three front members: knee, most accurate, and the smallest within
+    one point of the teacher, each with the same student alone, on five fresh seeds (two with `smoke`).
 
     `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
     rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
@@ -86,7 +108,7 @@ def run(
     gets what is worth a line besides. Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped
     while the teacher is trained.
     """
-    source = Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
+    source = _given(study)
     if smoke:
         source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
@@ -95,6 +117,15 @@ def run(
         heard = list(listeners)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+        taken: list[Confirmed] = []
+        tell = to_all(heard)
+
+        def then(prepared: Prepared, store: Store, executor: Executor) -> None:
+            members = frames.notable(frames.frame(store.records(), store.facts), store.facts)
+            if members:
+                plan = front_plan(prepared, [store.record(number) for number in members], seeds=2 if smoke else SEEDS)
+                taken.append(confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted))
+
         ended = search(
             source,
             place,
@@ -106,14 +137,85 @@ def run(
             rule=stopping,
             listeners=heard,
             stopping=interrupted,
+            then=then if confirm else None,
         )
-    return Results(ended.facts, ended.records, ended)
+        return Results(ended.facts, ended.records, taken[0] if taken else ended.confirmed, ended, interrupted())
+
+
+def confirm_study(
+    study: Study | Where,
+    *,
+    seeds: int = SEEDS,
+    trials: Sequence[int] | None = None,
+    controls: Sequence[Control] = (),
+    compare: str | None = None,
+    workspace: Where | None = None,
+    storage: str | None = None,
+    file: Where | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    listeners: Sequence[Listener] = (),
+    track: bool = True,
+    complain: Callable[[str], None] = print,
+) -> Results:
+    """Train front members again on `seeds` fresh seeds, each beside the same student alone and the `controls` asked for
+    ("permuted", "starts"), and read the test split once for every run.
+
+    With `compare` ("start", "layers", "temperature", "alpha", or one of the study's own comparisons) recipes that
+    differ in that choice alone are trained instead. `trials` are the members: by default the whole front, in a
+    comparison the three that a search confirms. What was trained before is not trained again, and an interrupted call
+    is gone on with by the same call. `study` is a stored study's name, or a study file or `Study`, which need not have
+    been searched for comparisons of its own; `file` is where a stored study's file is now. Raises `Mistake`.
+    """
+    place = Workspace.chosen(workspace)
+    stored = isinstance(study, str) and not study.endswith(".py")
+    source = _source(_store(str(study), place, storage).facts, file) if stored else _given(study)
+    taken: list[Results] = []
+    with _interrupts() as interrupted, ExitStack() as stack:
+        heard = list(listeners)
+        if track:
+            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+        tell = to_all(heard)
+
+        def then(prepared: Prepared, store: Store, executor: Executor) -> None:
+            table = frames.frame(store.records(), store.facts)
+            chosen = _members(table, store.facts, trials, compare is None)
+            members = [store.record(number) for number in chosen]
+            if compare is None:
+                plan = front_plan(prepared, members, seeds=seeds, controls=controls)
+            else:
+                plan = comparison_plan(prepared, compare, members, seeds=seeds, tell=tell)
+            confirmed = confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted)
+            taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted()))
+
+        search_confirm(
+            source,
+            place,
+            then,
+            storage_url=storage,
+            create=not stored,
+            engine=engine,
+            workers=workers,
+            listeners=heard,
+            stopping=interrupted,
+        )
+    return taken[0]
+
+
+def _members(
+    table: "pd.DataFrame", facts: StudyFacts, trials: Sequence[int] | None, whole_front: bool
+) -> Sequence[int]:
+    if trials is None:
+        return [int(number) for number in frames.front(table).index] if whole_front else frames.notable(table, facts)
+    for number in trials:
+        if number not in table.index or table["state"].to_dict()[number] != "complete":
+            raise Mistake(f"the study {facts.name!r} has no complete trial {number}; only such a one can be confirmed")
+    return trials
 
 
 def open_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> Results:
     """A study's stored trials. Raises `Mistake`, with the names there are, for an unknown one."""
-    store = _store(name, Workspace.chosen(workspace), storage)
-    return Results(store.facts, store.records())
+    return _results(_store(name, Workspace.chosen(workspace), storage))
 
 
 def studies(*, workspace: Where | None = None, storage: str | None = None) -> list[Results]:
@@ -128,7 +230,7 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
             store = Store(opened, name)
         except Mistake:
             continue  # another program's study in the same database
-        found.append(Results(store.facts, store.records()))
+        found.append(_results(store))
     return found
 
 
@@ -137,7 +239,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
     """
     store = _store(name, Workspace.chosen(workspace), storage)
-    results = Results(store.facts, store.records())
+    results = _results(store)
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
@@ -150,6 +252,11 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
             # not measured yet where a search has just begun
             "accuracy": None if math.isnan(results.facts.teacher["accuracy"]) else results.facts.teacher["accuracy"],
             "parameters": results.facts.teacher["parameters"],
+            **(
+                {"test_accuracy": results.confirmed.teacher_test_accuracy}
+                if results.confirmed.teacher_test_accuracy is not None
+                else {}
+            ),
         },
         "trials": counts,
         "account": account(results.records, store.sessions()),
@@ -162,9 +269,24 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
                 "parameters": int(record.known["parameters"]),
                 "accuracy": record.measured["accuracy"],
                 "params": record.params,
+                **_confirmed(of_member(results.findings, record.number)),
             }
             for record in (results.records[number] for number in results.front.index)
         ],
+        "findings": [dataclasses.asdict(finding) for finding in results.findings],
+    }
+
+
+def _confirmed(finding: Finding | None) -> dict[str, Any]:
+    """What `status` says of a front member once it is confirmed."""
+    if finding is None or (own := finding.arms[0].test) is None:
+        return {}
+    control = finding.arm(ALONE)
+    beside = dataclasses.asdict(control.test) if control is not None and control.test is not None else None
+    return {
+        "test_accuracy": dataclasses.asdict(own),
+        "alone_test_accuracy": beside,
+        "verdict": control.said if control is not None else None,
     }
 
 
@@ -175,10 +297,12 @@ def write_report(
     from kdsearch import report
     from kdsearch.files import writable
 
-    results = open_study(name, workspace=workspace, storage=storage)
+    store = _store(name, Workspace.chosen(workspace), storage)
+    results = _results(store)
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
-        return report.write_report(results.frame, results.facts, folder)
+        mattered = importances(results.records, store.frozen_trials())
+        return report.write_report(results.frame, results.facts, folder, results.findings, mattered)
 
 
 def export_student(
@@ -201,35 +325,44 @@ def export_student(
         raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
     place = Workspace.chosen(workspace)
     store = _store(name, place, storage)
-    results = Results(store.facts, store.records())
+    results = _results(store)
     if trial is not None:
         if trial not in results.frame.index:
             raise Mistake(f"the study {name!r} has no trial {trial}; it has 0 to {len(results.records) - 1}")
         chosen = trial
     else:
         chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
-    return export_trial(_prepared(store.facts, study, place), store.record(chosen), Path(to))
+    confirmed = _confirmed(of_member(results.findings, chosen))
+    return export_trial(_prepared(store.facts, study, place), store.record(chosen), Path(to), confirmed)
+
+
+def _source(facts: StudyFacts, study: Study | Where | None) -> Source:
+    """Where the stored study is read from: what the caller gives, else its file."""
+    if study is not None:
+        return replace(_given(study), smoke=facts.smoke)
+    if facts.file is None:
+        raise Mistake(f"the study {facts.name!r} was not made from a file; give the Study itself")
+    if not Path(facts.file).exists():
+        raise Mistake(f"the study file {facts.file} is not there any more; say where it is now with --study FILE")
+    return Source(path=Path(facts.file), smoke=facts.smoke)
+
+
+def _given(study: Study | Where) -> Source:
+    return Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
 
 
 def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspace) -> Prepared:
     """The stored study made ready again, from its file or from what the caller gives; refused where it has changed."""
-    if isinstance(study, Study):
-        source = Source.of(study)
-    else:
-        path = study if study is not None else facts.file
-        if path is None:
-            raise Mistake(
-                f"the study {facts.name!r} was not made from a file; pass it: export_student(..., study=STUDY)"
-            )
-        if not Path(path).exists():
-            raise Mistake(f"the study file {path} is not there any more; say where it is now with --study FILE")
-        source = Source(path=Path(path))
-    planned = draft(replace(source, smoke=facts.smoke), workspace)
+    planned = draft(_source(facts, study), workspace)
     if changed := facts.differences(planned.facts):
         raise Mistake(
             f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"
         )
     return planned.ready()
+
+
+def _results(store: Store) -> Results:
+    return Results(store.facts, store.records(), store.ledger.read())
 
 
 def _store(name: str, workspace: Workspace, storage: str | None) -> Store:
@@ -247,11 +380,14 @@ def _driven(folder: Path) -> bool:
         return False  # no such folder here: the database is shared, the workspace is another's
 
 
-def _pages(records: list[TrialRecord], facts: StudyFacts) -> dict[str, str]:
+def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
     from kdsearch.report import pareto_page
 
-    table = frames.frame(records, facts)
-    return {"pareto.html": pareto_page(table, facts), "front.csv": frames.front(table).to_csv()}
+    results = Results(facts, records, confirmed)
+    pages = {"pareto.html": pareto_page(results.frame, facts), "front.csv": results.front.to_csv()}
+    if results.findings:
+        pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
+    return pages
 
 
 @contextmanager

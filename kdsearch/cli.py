@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
     run.add_argument("--engine", choices=("local", "inline"), default="local", help="where trials run")
+    run.add_argument(
+        "--no-confirm", action="store_true", help="end without training at most three front members on fresh seeds"
+    )
     run.add_argument("--smoke", action="store_true", help="shrink the study to seconds; it runs as NAME-smoke")
 
     new = command("new", _new, "write a commented study file to start from")
@@ -107,6 +110,25 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", _status, "show a study's counts, teacher, hypervolume and front")
     status.add_argument("name", metavar="NAME")
     status.add_argument("--json", action="store_true", help="print one JSON object")
+    confirm = command("confirm", _confirm, "train front members and controls on fresh seeds, and read the test split")
+    confirm.add_argument("name", metavar="NAME", help="a stored study, or a study file whose own recipes are compared")
+    confirm.add_argument("--seeds", type=_whole, default=5, metavar="K", help="fresh seeds for each recipe (default 5)")
+    confirm.add_argument(
+        "--trial", type=_not_negative, action="append", metavar="N", help="this trial; may be given several times"
+    )
+    confirm.add_argument(
+        "--control",
+        choices=("permuted", "starts"),
+        action="append",
+        default=[],
+        help="beside the student alone: a teacher that speaks of other examples; the study's other starts",
+    )
+    confirm.add_argument(
+        "--compare", metavar="WHAT", help="start, layers, temperature, alpha, or a comparison that the study names"
+    )
+    confirm.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
+    confirm.add_argument("--engine", choices=("local", "inline"), default="local", help="where runs are trained")
+    confirm.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
     report = command("report", _report, "write reports/NAME/index.html")
     report.add_argument("name", metavar="NAME")
     report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME")
@@ -166,7 +188,7 @@ def _place(arguments: argparse.Namespace) -> dict[str, Any]:
 def _run(arguments: argparse.Namespace) -> int:
     from kdsearch import api
     from kdsearch.progress import Terminal
-    from kdsearch.tables import say, show_account, show_front
+    from kdsearch.tables import say, show_account, show_findings, show_front
     from kdsearch.training import StopRequestedError
 
     console = _console()
@@ -183,6 +205,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 workers=arguments.workers,
                 engine=arguments.engine,
                 smoke=arguments.smoke,
+                confirm=not arguments.no_confirm,
                 listeners=[terminal],
                 complain=terminal.say,
             )
@@ -191,6 +214,7 @@ def _run(arguments: argparse.Namespace) -> int:
             return INTERRUPTED
     name = results.facts.name
     show_front(console, results)
+    show_findings(console, results)
     show_account(console, api.status(name, **_place(arguments))["account"])
     page = api.write_report(name, **_place(arguments))
     here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
@@ -198,7 +222,7 @@ def _run(arguments: argparse.Namespace) -> int:
     say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
     if not results.front.empty:
         say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
-    if results.ended is not None and results.ended.interrupted:
+    if results.interrupted:
         say(console, "interrupted; everything is kept, and the same command goes on from there")
         return INTERRUPTED
     return FAILED if results.ended is not None and results.ended.failed else DONE
@@ -238,7 +262,7 @@ def _status(arguments: argparse.Namespace) -> int:
     import json
 
     from kdsearch import api
-    from kdsearch.tables import say, show_account, show_front
+    from kdsearch.tables import say, show_account, show_findings, show_front
 
     found = api.status(arguments.name, **_place(arguments))
     if arguments.json:
@@ -247,8 +271,38 @@ def _status(arguments: argparse.Namespace) -> int:
     console = _console()
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
     say(console, f"study {found['study']}: trials {counts}; the teacher's signals take {found['signals_mb']:,.1f} MB")
-    show_front(console, api.open_study(arguments.name, **_place(arguments)))
+    results = api.open_study(arguments.name, **_place(arguments))
+    show_front(console, results)
+    show_findings(console, results)
     show_account(console, found["account"])
+    return DONE
+
+
+def _confirm(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.progress import Terminal
+    from kdsearch.tables import say, show_findings
+
+    console = _console()
+    with Terminal(console) as terminal:
+        results = api.confirm_study(
+            arguments.name,
+            **_place(arguments),
+            seeds=arguments.seeds,
+            trials=arguments.trial,
+            controls=arguments.control,
+            compare=arguments.compare,
+            file=arguments.study,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            listeners=[terminal],
+            complain=terminal.say,
+        )
+    show_findings(console, results)
+    say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
+    if results.interrupted:
+        say(console, "interrupted; everything is kept, and the same command goes on from there")
+        return INTERRUPTED
     return DONE
 
 

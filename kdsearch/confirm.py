@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kdsearch.events import Listener, Note
+from kdsearch.events import Listener, Note, RepeatsEnded
 from kdsearch.executors import Executor
-from kdsearch.ledger import Account, Arm, Ledger, Question
+from kdsearch.ledger import Arm, Confirmed, Question
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.repeats import Repeat, Repeats, arm_key
 from kdsearch.space import replay
 from kdsearch.stages import Distil, Hints, Start
-from kdsearch.store import TrialRecord
+from kdsearch.store import Store, TrialRecord
 from kdsearch.study import Study
 
 SEEDS = 5
@@ -44,19 +44,22 @@ class Plan:
 
 def confirm(
     prepared: Prepared,
-    ledger: Ledger,
+    store: Store,
     executor: Executor,
     plan: Plan,
     *,
     tell: Listener,
     stopping: Callable[[], bool] = lambda: False,
-) -> Account:
+) -> Confirmed:
     """Train what the plan wants and is not there yet; gives all that the ledger then holds."""
+    ledger = store.ledger
     ledger.ask(plan.questions)
     if ledger.read().teacher_test_accuracy is None:
         ledger.note_teacher(prepared.teacher_test_accuracy())
-    Repeats(prepared, ledger, executor, tell=tell, stopping=stopping).run(plan.repeats)
-    return ledger.read()
+    whole = Repeats(prepared, ledger, executor, tell=tell, stopping=stopping).run(plan.repeats)
+    confirmed = ledger.read()
+    tell(RepeatsEnded(store.facts, store.records(), confirmed, interrupted=not whole))
+    return confirmed
 
 
 def alone(recipe: Recipe) -> Recipe:
@@ -141,12 +144,11 @@ def _plan(
     repeats: dict[tuple[str, int], Repeat] = {}
     # all arms of a seed before the next seed: what an interruption leaves can be compared
     for seed in range(seeds):
-        for name, trial, arms in asked:
+        for _, trial, arms in asked:
             for label, recipe, permuted in arms:
                 told = f"trial {trial} {label}" if trial is not None else label
                 key = arm_key(prepared, recipe, permuted=permuted)
                 repeats.setdefault((key, seed), Repeat(label=told, recipe=recipe, seed=seed, permuted=permuted))
-                del name
     for name, trial, arms in asked:
         noted = tuple(
             Arm(label=label, key=arm_key(prepared, recipe, permuted=permuted), fingerprint=recipe.fingerprint())

@@ -108,7 +108,8 @@ class Driver:
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
         fruitless = self._failed_here > 0 and not self._completed_here and not self._paused_here
         failed = (raised and not interrupted) or fruitless
-        return SearchEnded(self._store.facts, self._store.records(), stopped, interrupted, failed)
+        store = self._store
+        return SearchEnded(store.facts, store.records(), store.ledger.read(), stopped, interrupted, failed)
 
     def _stopping(self) -> bool:
         return self._asked_to_stop() or self._meter.late

@@ -1,9 +1,9 @@
 """What happens in a search, as values: the driver tells, the terminal and the tracker listen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from kdsearch.ledger import RepeatRecord
+from kdsearch.ledger import Confirmed, RepeatRecord
 from kdsearch.store import StudyFacts, TrialRecord
 from kdsearch.training import Epoch
 
@@ -63,6 +63,7 @@ class TrialEnded:
 class RepeatsBegan:
     """Runs on fresh seeds begin: `wanted` of them, `done` of which an earlier call has made."""
 
+    facts: StudyFacts
     wanted: int
     done: int
     workers: int
@@ -81,8 +82,17 @@ class RepeatEpoch:
 class RepeatEnded:
     """A run on a fresh seed is complete or has failed."""
 
-    facts: StudyFacts
     record: RepeatRecord
+
+
+@dataclass(frozen=True)
+class RepeatsEnded:
+    """No more runs on fresh seeds are made; `interrupted`: although some are wanted."""
+
+    facts: StudyFacts
+    trials: list[TrialRecord] = field(repr=False)
+    confirmed: Confirmed = field(repr=False)
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,7 @@ class SearchEnded:
 
     facts: StudyFacts
     records: list[TrialRecord] = field(repr=False)
+    confirmed: Confirmed = field(default_factory=Confirmed, repr=False)
     stopped: str | None = None
     interrupted: bool = False
     failed: bool = False
@@ -114,7 +125,18 @@ Happening = (
     | RepeatsBegan
     | RepeatEpoch
     | RepeatEnded
+    | RepeatsEnded
     | Note
     | SearchEnded
 )
 Listener = Callable[[Happening], None]
+
+
+def to_all(listeners: Sequence[Listener]) -> Listener:
+    """One listener that tells every one of these, in order."""
+
+    def tell(happening: Happening) -> None:
+        for listener in listeners:
+            listener(happening)
+
+    return tell

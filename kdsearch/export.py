@@ -1,6 +1,6 @@
 """Export: the picked student's files, proven in a fresh process to be what was searched.
 
-Here, and only here, the test split is read: once for the student and once for the teacher, to be written down.
+Here the test split is read, once for the student and once for the teacher, to be written down.
 """
 
 import platform
@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from kdsearch import __version__, metrics, proof
-from kdsearch.data.base import Data, Split
+from kdsearch import __version__, proof
+from kdsearch.confirm import recipe_of
+from kdsearch.data.base import Data
 from kdsearch.files import DamagedError, load_tensors, writable
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
 from kdsearch.saved import CARD, WEIGHTS, save_student
-from kdsearch.space import replay
 from kdsearch.store import TrialRecord
 
 
@@ -31,9 +31,10 @@ class Exported:
     card: dict[str, Any]
 
 
-def export(prepared: Prepared, record: TrialRecord, to: Path) -> Exported:
+def export(prepared: Prepared, record: TrialRecord, to: Path, confirmed: Mapping[str, Any] | None = None) -> Exported:
     """Write trial `record`'s student into the folder `to` and prove it: the same parameter count and, in a fresh
-    process, the same validation accuracy to the last example.
+    process, the same validation accuracy to the last example. `confirmed` is what fresh seeds gave for its recipe, for
+    the card.
 
     An earlier export in `to` is replaced; any other folder that is not empty is refused. Nothing is left behind where
     the proof fails. Raises `Mistake`.
@@ -45,12 +46,7 @@ def export(prepared: Prepared, record: TrialRecord, to: Path) -> Exported:
         raise Mistake(f"--to {to} is a file; name a folder")
     if others := [path.name for path in (to.iterdir() if to.is_dir() else ()) if path.name not in (CARD, WEIGHTS)]:
         raise Mistake(f"the folder {to} is not empty: it holds {', '.join(sorted(others)[:5])}; name another")
-    recipe = prepared.screen(replay(prepared.study.space, record.params)[0]).recipe
-    if recipe.fingerprint() != record.fingerprint:
-        raise Mistake(
-            f"the study file no longer gives trial {record.number}'s recipe for its parameters; "
-            "undo the change to export it"
-        )
+    recipe = recipe_of(prepared, record)
     path = prepared.workspace.student(prepared.study.name, record.number)
     try:
         weights, _ = load_tensors(path)
@@ -63,7 +59,7 @@ def export(prepared: Prepared, record: TrialRecord, to: Path) -> Exported:
         to.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     try:
-        card = _card(prepared, record)
+        card = _card(prepared, record) | ({"confirmed": dict(confirmed)} if confirmed else {})
         save_student(work, weights, card)
         found = proof.in_fresh_process(work, prepared.source, recipe.student, prepared.data)
         _compare(record, found, prepared.data)
@@ -113,15 +109,10 @@ def _card(prepared: Prepared, record: TrialRecord) -> dict[str, Any]:
         "teacher": {
             "parameters": facts.teacher["parameters"],
             "validation_accuracy": facts.teacher["accuracy"],
-            "test_accuracy": _teacher_test_accuracy(prepared, data.test),
+            "test_accuracy": prepared.teacher_test_accuracy(),
         },
         "recipe": record.recipe,
         "seeds": {"study": facts.seed, **record.seeds},
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "versions": {"kdsearch": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-
-
-def _teacher_test_accuracy(prepared: Prepared, test: Split) -> float:
-    predictions = prepared.teacher.predictions(prepared.data, test.inputs, test.labels)
-    return metrics.accuracy(predictions, test.labels)

@@ -104,6 +104,18 @@ def pick(
             return int(candidates.index[pareto.knee(_errors(candidates, facts))])
 
 
+def notable(table: pd.DataFrame, facts: StudyFacts) -> list[int]:
+    """The at most three trials that a search confirms by itself: knee, most accurate, and the smallest at most one
+    point below the teacher, each once; none where no trial is complete.
+    """
+    if not (table["state"] == "complete").any():
+        return []
+    found = [pick(table, facts, "knee"), pick(table, facts, "accurate")]
+    if (facts.teacher["accuracy"] - table["accuracy"] <= 0.01 + 1e-9).any():
+        found.append(pick(table, facts, "smallest", max_drop=1.0))
+    return list(dict.fromkeys(found))
+
+
 def _nearest(complete: pd.DataFrame, drops: pd.Series, max_parameters: int | None, max_drop: float | None) -> str:
     wanted = []
     if max_parameters is not None:

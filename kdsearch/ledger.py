@@ -76,8 +76,8 @@ class RepeatRecord:
 
 
 @dataclass(frozen=True)
-class Account:
-    """A ledger's content at one moment. `teacher_test_accuracy` is None until a confirmation has measured it."""
+class Confirmed:
+    """What was confirmed: a ledger's content at one moment. `teacher_test_accuracy` is None until it is measured."""
 
     questions: tuple[Question, ...] = ()
     records: tuple[RepeatRecord, ...] = ()
@@ -99,14 +99,14 @@ class Ledger:
         self._storage = storage
         self._name = name + SUFFIX
 
-    def read(self) -> Account:
+    def read(self) -> Confirmed:
         """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
         study_id = self._find()
         if study_id is None:
-            return Account()
+            return Confirmed()
         attributes = self._storage.get_study_user_attrs(study_id)
         records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
-        return Account(
+        return Confirmed(
             questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
             records=tuple({(record.arm, record.seed): record for record in records}.values()),
             teacher_test_accuracy=attributes.get(_TEACHER),

@@ -15,6 +15,9 @@ from kdsearch import pareto
 from kdsearch.events import (
     Happening,
     Note,
+    RepeatEnded,
+    RepeatEpoch,
+    RepeatsBegan,
     SearchBegan,
     SearchEnded,
     TeacherEpoch,
@@ -23,6 +26,7 @@ from kdsearch.events import (
     TrialEpoch,
     TrialWaits,
 )
+from kdsearch.ledger import RepeatRecord
 from kdsearch.store import StudyFacts, TrialRecord
 
 
@@ -94,6 +98,9 @@ class Terminal:
         self._running: dict[int, str] = {}
         self._waiting: set[int] = set()
         self._teacher_told = 0.0
+        self._repeating: dict[str, str] = {}
+        self._to_repeat = self._repeated = self._repeated_before = 0
+        self._repeats_begun = 0.0
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Terminal":
@@ -132,11 +139,21 @@ class Terminal:
                 if self._tally is not None:
                     self._tally.ended(record)
                     self.say(_ended(record, self._tally))
+            case RepeatsBegan():
+                self._repeats(happening)
+            case RepeatEpoch(label=label, seed=seed, line=line):
+                self._repeating[f"{label}, seed {seed}"] = _standing(line)
+            case RepeatEnded(record=run):
+                self._repeating.pop(f"{run.label}, seed {run.seed}", None)
+                self._repeated += 1
+                self.say(f"[{self._repeated}/{self._to_repeat}] {_repeated(run)}{self._repeats_left()}")
             case Note(text=text):
                 self.say(text)
             case SearchEnded(stopped=stopped) if stopped is not None:
                 self.say(f"ended before its budget: {stopped}")
-        if self._live is not None and self._tally is not None:
+        if self._live is not None and self._to_repeat:
+            self._live.update(self._repeats_panel())
+        elif self._live is not None and self._tally is not None:
             self._live.update(self._panel(self._tally))
 
     def _teacher(self, happening: TeacherEpoch) -> None:
@@ -152,6 +169,27 @@ class Terminal:
         elif last or time.monotonic() - self._teacher_told > 5:
             self._teacher_told = time.monotonic()
             self.say(text)
+
+    def _repeats(self, began: RepeatsBegan) -> None:
+        self._to_repeat, self._repeated, self._repeated_before = began.wanted, began.done, began.done
+        self._repeats_begun = time.monotonic()
+        before = f", {began.done} of them made before" if began.done else ""
+        self.say(f"on fresh seeds: {began.wanted} runs{before}")
+
+    def _repeats_left(self) -> str:
+        made, left = self._repeated - self._repeated_before, self._to_repeat - self._repeated
+        if not left or not made:
+            return ""
+        return f"; about {clock((time.monotonic() - self._repeats_begun) / made * left)} left"
+
+    def _repeats_panel(self) -> Group:
+        bar = Table.grid(padding=(0, 1))
+        done = f"{self._repeated}/{self._to_repeat} on fresh seeds"
+        bar.add_row(ProgressBar(total=self._to_repeat, completed=self._repeated, width=40), done)
+        rows = Table.grid(padding=(0, 2))
+        for label, standing in sorted(self._repeating.items()):
+            rows.add_row(Text(label), standing)
+        return Group(bar, rows)
 
     def _panel(self, tally: Tally) -> Group:
         bar = Table.grid(padding=(0, 1))
@@ -186,6 +224,15 @@ def _opening(began: SearchBegan, done: int) -> str:
 def _standing(line: dict[str, float]) -> str:
     accuracy = f", validation {line['validation_accuracy']:.2%}" if "validation_accuracy" in line else ""
     return f"{line['stage']} epoch {line['epoch']}, loss {line['loss']:.4f}{accuracy}"
+
+
+def _repeated(run: RepeatRecord) -> str:
+    if run.state != "complete":
+        return f"{run.label}, seed {run.seed}, failed: {run.reason}"
+    return (
+        f"{run.label}, seed {run.seed}: validation {run.measured['accuracy']:.2%}, "
+        f"test {run.measured['test_accuracy']:.2%}"
+    )
 
 
 def _ended(record: TrialRecord, tally: Tally) -> str:

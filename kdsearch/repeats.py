@@ -89,14 +89,16 @@ class Repeats:
         over = {(record.arm, record.seed) for record in self._ledger.read().records if record.state == "complete"}
         keyed = {(repeat.arm(self._prepared), repeat.seed): repeat for repeat in wanted}
         self._wanted = [repeat for key, repeat in keyed.items() if key not in over]
-        self._tell(RepeatsBegan(len(keyed), len(keyed) - len(self._wanted), self._executor.capacity))
+        done = len(keyed) - len(self._wanted)
+        self._tell(RepeatsBegan(self._prepared.facts, len(keyed), done, self._executor.capacity))
+        self._executor.go_on()  # a search that ended by its budget has stopped them
         ready = deque(range(len(self._wanted)))
         while (ready or self._futures) and not self._stopping():
             while ready and len(self._futures) < self._executor.capacity and not self._stopping():
                 self._submit(ready.popleft())
-            done = self._executor.wait(self._futures, _POLL_SECONDS)
+            over_now = self._executor.wait(self._futures, _POLL_SECONDS)
             self._pass_on_events()
-            for future in done:
+            for future in over_now:
                 if (again := self._settle(future)) is not None:
                     ready.appendleft(again)
         self._wind_down()
@@ -197,7 +199,7 @@ class Repeats:
         )
         self._ledger.add(record)
         self._path(repeat).unlink(missing_ok=True)
-        self._tell(RepeatEnded(self._prepared.facts, record))
+        self._tell(RepeatEnded(record))
 
     def _path(self, repeat: Repeat) -> Path:
         return self._folder / f"{repeat.arm(self._prepared)}-{repeat.seed}.safetensors"

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from kdsearch.budget import Budget
 from kdsearch.driver import Driver
-from kdsearch.events import Happening, Listener, SearchEnded
-from kdsearch.executors import Inline, Local
+from kdsearch.events import Listener, SearchEnded, to_all
+from kdsearch.executors import Executor, Inline, Local
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Draft, Prepared, draft
@@ -30,6 +30,8 @@ from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
 ENGINES = ("local", "inline")
+Then = Callable[[Prepared, Store, Executor], None]
+"""What is done with a study that is ready, its database and its workers."""
 _BEHIND = 10
 """How nice the teacher's measuring is to the workers (the kernel's niceness)."""
 
@@ -46,6 +48,7 @@ def search(
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
+    then: Then | None = None,
 ) -> SearchEnded:
     """Run or continue a study until its budget is used.
 
@@ -53,25 +56,15 @@ def search(
     number of cores; `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
     that does (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
     running trials are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found
-    before the teacher is trained. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
+    before the teacher is trained. `then` is called with the same workers once the search is over, unless it failed or
+    was stopped. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
     `StopRequestedError` if stopped while the teacher is trained.
     """
     study = study if study is not None else source.load()
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    if workers is not None and workers <= 0:
-        raise Mistake(f"workers must be above 0, got {workers}")
-    if engine not in ENGINES:
-        raise Mistake(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "inline" and workers is not None and workers > 1:
-        raise Mistake(
-            f"the engine inline runs one trial at a time, got {workers} workers; leave them out, or use local"
-        )
-
-    def tell(happening: Happening) -> None:
-        for listener in listeners:
-            listener(happening)
-
+    _check_engine(engine, workers)
+    tell = to_all(listeners)
     workspace.make()
     with _only_driver(workspace.study(study.name)):
         storage = open_storage(storage_url or workspace.storage_url, create=True)
@@ -89,17 +82,68 @@ def search(
                 local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
             prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
             store = store or Store.create(storage, prepared.facts)
+            executor = local or Inline(prepared.data, prepared.signals, stopping)
             driver = Driver(
                 prepared,
                 store,
-                local or Inline(prepared.data, prepared.signals, stopping),
+                executor,
                 budget=planned_budget,
                 rule=planned_rule,
                 tell=tell,
                 stopping=stopping,
                 teacher_accuracy=stack.enter_context(_measuring(prepared, store.facts)),
             )
-            return driver.run()
+            ended = driver.run()
+            if then is not None and not ended.interrupted and not ended.failed:
+                then(replace(prepared, facts=store.facts), store, executor)
+            return ended
+
+
+def confirm_study(
+    source: Source,
+    workspace: Workspace,
+    then: Then,
+    *,
+    storage_url: str | None = None,
+    create: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    listeners: Sequence[Listener] = (),
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Make a study ready as `search` does, without searching, and call `then` with its workers.
+
+    A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
+    """
+    _check_engine(engine, workers)
+    study = source.load()
+    workspace.make()
+    with _only_driver(workspace.study(study.name)):
+        storage = open_storage(storage_url or workspace.storage_url, create=create)
+        planned = draft(source, workspace, study)
+        store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
+        if store is not None:
+            check_fits(store, planned)
+        with ExitStack() as stack:
+            local = None
+            if engine == "local":
+                planned.keep_data()
+                local = stack.enter_context(Local(planned.job, workers or cores()))
+            prepared = planned.ready(listener=to_all(listeners), stopping=stopping)
+            store = store or Store.create(storage, prepared.facts)
+            executor = local or Inline(prepared.data, prepared.signals, stopping)
+            then(prepared, store, executor)
+
+
+def _check_engine(engine: str, workers: int | None) -> None:
+    if workers is not None and workers <= 0:
+        raise Mistake(f"workers must be above 0, got {workers}")
+    if engine not in ENGINES:
+        raise Mistake(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "inline" and workers is not None and workers > 1:
+        raise Mistake(
+            f"the engine inline runs one trial at a time, got {workers} workers; leave them out, or use local"
+        )
 
 
 def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:

@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
+from kdsearch.ledger import Ledger
 from kdsearch.mistakes import Mistake
 from kdsearch.study import OBJECTIVES
 
@@ -221,6 +222,11 @@ class Store:
         study_id = storage.create_new_study(directions, facts.name)
         storage.set_study_user_attr(study_id, _FACTS, dataclasses.asdict(facts))
         return cls(storage, facts.name)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What of this study was trained again on fresh seeds."""
+        return Ledger(self._storage, self.facts.name)
 
     def note_teacher_accuracy(self, accuracy: float) -> None:
         """Complete the facts of a study whose teacher had not been measured when it was created."""

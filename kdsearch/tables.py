@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kdsearch.api import Results
+from kdsearch.confirm import ALONE
+from kdsearch.findings import CONFIRM, Finding
 from kdsearch.store import StudyFacts
 
 
@@ -43,6 +45,56 @@ def show_front(console: Console, results: Results) -> None:
             *(str(students[number].get(field, "")) for field in fields),
         )
     console.print(table)
+
+
+def show_findings(console: Console, results: Results) -> None:
+    """What fresh seeds gave: every front member beside its controls, and every comparison."""
+    facts, found = results.facts, results.findings
+    for finding in found:
+        say(console, f"\n{headline(finding, results)}")
+        against = "minus it" if finding.name == CONFIRM else f"against {finding.arms[0].label}"
+        headings = ("", "test accuracy", "95 % interval", f"{against}, points", "95 % interval", "", "seeds", "seconds")
+        table = _table(headings, left=("",))
+        for arm in finding.arms:
+            failed = f" ({arm.failed} failed)" if arm.failed else ""
+            _add_row(
+                table,
+                arm.label,
+                f"{arm.test.mean:.2%}" if arm.test else "",
+                f"{100 * arm.test.low:.2f} to {100 * arm.test.high:.2f}" if arm.test else "",
+                f"{100 * arm.difference.mean:+.2f}" if arm.difference else "",
+                f"{100 * arm.difference.low:+.2f} to {100 * arm.difference.high:+.2f}" if arm.difference else "",
+                arm.said or "",
+                f"{arm.test.seeds if arm.test else 0}{failed}",
+                f"{arm.seconds:,.1f}",
+            )
+        console.print(table)
+    told = results.confirmed.teacher_test_accuracy
+    if found and told is not None:
+        say(console, f"\nteacher: test accuracy {told:.2%} (validation {_accuracy(facts)})")
+
+
+def headline(finding: Finding, results: Results) -> str:
+    """What a finding is about, in one line."""
+    if finding.name != CONFIRM:
+        of = f"in the recipe of trial {finding.trial}" if finding.trial is not None else "by the study's own recipes"
+        of = f"pooled over {finding.members} members" if finding.members > 1 else of
+        return f"comparison of {finding.name}, {of}"
+    if finding.members > 1:
+        return f"confirmed, pooled over {finding.members} members: does distillation help? {_said(finding)}"
+    record = next(record for record in results.records if record.number == finding.trial)
+    overstated = ""
+    if (test := finding.arms[0].test) is not None:
+        overstated = f", {100 * (record.measured['accuracy'] - test.mean):+.2f} points above its fresh seeds' test mean"
+    return (
+        f"confirmed: trial {finding.trial}, {record.known['parameters']:,.0f} parameters, validation "
+        f"{record.measured['accuracy']:.2%} when it was found{overstated}; distilled is {_said(finding)} than alone"
+    )
+
+
+def _said(finding: Finding) -> str:
+    control = finding.arm(ALONE)
+    return "unclear whether better" if control is None or control.said in (None, "unclear") else str(control.said)
 
 
 def show_studies(console: Console, found: Sequence[Results]) -> None:

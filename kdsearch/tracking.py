@@ -1,8 +1,8 @@
 """MLflow as a mirror of the database: one writer, on a thread of its own, that never stops or slows a search.
 
-An experiment per study, a parent run per search, a child run per trial. Every trial is looked up by its tags before its
-run is created, and a line of a curve carries the time it was measured at, so that mirroring twice adds nothing. What a
-tracking server missed while it was away is filled in at the search's end or by the next run.
+An experiment and a parent run per study, a child run per trial and per run on a fresh seed. Each is looked up by its
+tags before it is created, and a line of a curve carries the time it was measured at, so that mirroring twice adds
+nothing. What a tracking server missed while it was away is filled in at the search's end or by the next run.
 Left out: screened trials, which were never trained, have no run.
 """
 
@@ -18,7 +18,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.events import Happening, SearchBegan, SearchEnded, TrialBegan, TrialEnded, TrialEpoch
+from kdsearch.events import (
+    Happening,
+    RepeatEnded,
+    RepeatsBegan,
+    RepeatsEnded,
+    SearchBegan,
+    SearchEnded,
+    TrialBegan,
+    TrialEnded,
+    TrialEpoch,
+)
+from kdsearch.ledger import Confirmed, RepeatRecord
 from kdsearch.store import StudyFacts, TrialRecord
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
@@ -27,13 +38,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Pages = Callable[[list[TrialRecord], StudyFacts], dict[str, str]]
-"""File names and contents of what the parent run shows, from the trials: injected, for only `report` draws."""
+Pages = Callable[[list[TrialRecord], StudyFacts, Confirmed], dict[str, str]]
+"""File names and contents of what the parent run shows, from trials and confirmations: injected, for only `report`
+draws.
+"""
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "running": "KILLED", "pruned": "FINISHED"}
 _FLUSH_SECONDS = 2.0
 _RETRY_SECONDS = 30.0
 _BATCH = 900
+_MIRRORED = (
+    *(SearchBegan, TrialBegan, TrialEpoch, TrialEnded, SearchEnded),
+    *(RepeatsBegan, RepeatEnded, RepeatsEnded),
+)
 
 
 class Mirror:
@@ -55,7 +72,7 @@ class Mirror:
         self._made_ms = self._began_ms = time.time_ns() // 1_000_000
 
     def __call__(self, happening: Happening) -> None:
-        if isinstance(happening, (SearchBegan, TrialBegan, TrialEpoch, TrialEnded, SearchEnded)):
+        if isinstance(happening, _MIRRORED):
             self._queue.put(happening)
 
     def __enter__(self) -> "Mirror":
@@ -87,14 +104,16 @@ class Mirror:
         if isinstance(happening, SearchBegan):
             self._facts = happening.facts
             self._began_ms = min([record.began_ms for record in happening.records], default=self._made_ms)
-        last = isinstance(happening, SearchEnded)
+        elif isinstance(happening, RepeatsBegan):
+            self._facts = happening.facts
+        last = isinstance(happening, (SearchEnded, RepeatsEnded))
         if self._away_until is not None and time.monotonic() < self._away_until and not last:
             lines.clear()  # the trials' records keep them
             return
         try:
             self._mirror(happening, lines)
         except Exception as error:  # whatever a tracking store does must not reach the search
-            if self._away_until is None or last:
+            if self._away_until is None or isinstance(happening, SearchEnded):
                 reason = str(error).strip().split("\n")[0][:200]
                 self._complain(
                     f"MLflow is away ({type(error).__name__}: {reason}); a later run fills in what is missing"
@@ -125,11 +144,20 @@ class Mirror:
             case SearchEnded():
                 for record in happening.records:
                     writer.trial(record)
-                for name, content in self._pages(happening.records, happening.facts).items():
-                    writer.page(name, content)
+                self._show(writer, happening.records, happening.facts, happening.confirmed)
                 writer.teacher(happening.facts)
                 status = "KILLED" if happening.interrupted else "FAILED" if happening.failed else "FINISHED"
                 writer.search(status)
+            case RepeatEnded():
+                writer.repeat(happening.record)
+            case RepeatsEnded():
+                for run in happening.confirmed.records:
+                    writer.repeat(run)
+                self._show(writer, happening.trials, happening.facts, happening.confirmed)
+
+    def _show(self, writer: "_Writer", trials: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> None:
+        for name, content in self._pages(trials, facts, confirmed).items():
+            writer.page(name, content)
 
 
 class _Writer:
@@ -142,6 +170,7 @@ class _Writer:
         runs = {int(run.data.tags["kdsearch.trial"]): run for run in self._search("trial")}
         self._done = {number for number, run in runs.items() if run.data.tags.get("kdsearch.mirrored") == "whole"}
         self._ids: dict[int, str] = {number: run.info.run_id for number, run in runs.items()}
+        self._repeats = {str(run.data.tags["kdsearch.repeat"]) for run in self._search("confirm")}
         self._logged: dict[int, set[tuple[str, int]]] = defaultdict(set)
         self._starts: dict[int, int] = {}
         self._whole: set[int] = set()
@@ -186,6 +215,33 @@ class _Writer:
             self._client.set_tag(run, "kdsearch.reason", record.reason[:5000])
         self._client.set_tag(run, "kdsearch.mirrored", "whole")
         self._done.add(record.number)
+
+    def repeat(self, record: RepeatRecord) -> None:
+        """Write a run on a fresh seed, a kind of its own: never shown among the trials when one filters by role."""
+        known_as = f"{record.arm}-{record.seed}-{record.ended_ms}"
+        if known_as in self._repeats:
+            return
+        tags = {
+            **self._tags("confirm"),
+            "mlflow.parentRunId": self._parent,
+            "kdsearch.repeat": known_as,
+            "kdsearch.arm": record.label,
+            "kdsearch.fresh_seed": str(record.seed),
+            "kdsearch.fingerprint": record.fingerprint,
+        }
+        if record.reason:
+            tags["kdsearch.reason"] = record.reason[:5000]
+        name = f"confirm {record.label}, seed {record.seed}"
+        created = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)
+        run = str(created.info.run_id)
+        seeds = {f"seed_{stage}": seed for stage, seed in record.seeds.items()}
+        self._log_params(run, {**record.described, **seeds})
+        self._log_metrics(run, _points(record.curve, int(record.described.get("start_epochs", 0))))
+        figures = {**record.known, **record.measured, "seconds": record.seconds}
+        self._log_metrics(run, [(figure, value, record.ended_ms, 0) for figure, value in figures.items()])
+        status = "FINISHED" if record.state == "complete" else "FAILED"
+        self._client.set_terminated(run, status=status, end_time=record.ended_ms)
+        self._repeats.add(known_as)
 
     def _run(self, record: TrialRecord) -> str:
         """The trial's run, created where there is none. What an earlier writer may have left out is written again."""
@@ -232,13 +288,7 @@ class _Writer:
 
     def _log_lines(self, number: int, lines: list[Epoch]) -> None:
         fresh = [line for line in lines if (line["stage"], line["epoch"]) not in self._logged[number]]
-        metrics = []
-        for line in fresh:
-            step = line["epoch"] + (self._starts[number] if line["stage"] == "distil" else 0)
-            for name, value in line.items():
-                if name not in ("stage", "epoch", "at_ms"):
-                    metrics.append((f"{line['stage']}/{name}", value, line["at_ms"], step))
-        self._log_metrics(self._ids[number], metrics)
+        self._log_metrics(self._ids[number], _points(fresh, self._starts[number]))
         self._logged[number] |= {(line["stage"], line["epoch"]) for line in fresh}
 
     def _log_metrics(self, run: str, values: list[tuple[str, float, int, int]]) -> None:
@@ -296,6 +346,21 @@ class _Writer:
             token = page.token
             if not token:
                 return
+
+
+def _points(lines: list[Epoch], start_epochs: int) -> list[tuple[str, float, int, int]]:
+    """Lines of a curve as MLflow's metrics: name, value, time and step, the epoch of the whole budget."""
+    return [
+        (
+            f"{line['stage']}/{name}",
+            value,
+            line["at_ms"],
+            line["epoch"] + (start_epochs if line["stage"] == "distil" else 0),
+        )
+        for line in lines
+        for name, value in line.items()
+        if name not in ("stage", "epoch", "at_ms")
+    ]
 
 
 def _client(workspace: Workspace) -> "MlflowClient":

@@ -136,7 +136,7 @@ def test_quick_without_a_recorded_trace_says_where_it_looked(tmp_path, monkeypat
 def test_a_run_is_read_off_the_database_with_the_studys_own_hypervolume(tmp_path):
     workspace = tmp_path / "runs"
     began = time.time()
-    results = api.run(write_study(tmp_path), workspace=workspace, engine="inline", track=False)
+    results = api.run(write_study(tmp_path), workspace=workspace, engine="inline", track=False, confirm=False)
     run = sides._account(results.records, workspace, began)
     zero = Reference(accuracy=results.facts.reference["accuracy"], parameters=results.facts.teacher["parameters"])
     assert timeline.hypervolume(run.trace, zero) == pytest.approx(results.hypervolume)

@@ -22,7 +22,7 @@ EARLY = ("trials=4", 'trials=9, stopping="moasha", sampler="random"')
 def search(tmp_path):
     def run(path, **options):
         options = {"engine": "inline", "track": False, "workspace": tmp_path / "runs", **options}
-        return api.run(path, **options)
+        return api.run(path, **{"confirm": False, **options})
 
     return run
 
@@ -111,10 +111,12 @@ def test_an_interrupted_search_keeps_its_waiting_trials(tmp_path):
     assert waiting
     assert api.status("small", workspace=tmp_path / "runs")["trials"]["paused"] >= len(waiting)
     heard = []
-    whole = api.run(path, engine="inline", track=False, workspace=tmp_path / "runs", listeners=[heard.append])
+    whole = api.run(
+        path, engine="inline", track=False, confirm=False, workspace=tmp_path / "runs", listeners=[heard.append]
+    )
     adopted = [h.record.number for h in heard if isinstance(h, TrialBegan) and h.adopted]
     assert {record.number for record in waiting} <= set(adopted)
-    undisturbed = api.run(path, engine="inline", track=False, workspace=tmp_path / "other")
+    undisturbed = api.run(path, engine="inline", track=False, confirm=False, workspace=tmp_path / "other")
     assert [r.state for r in whole.records] == [r.state for r in undisturbed.records]
     assert [r.measured for r in whole.records] == [r.measured for r in undisturbed.records]
 

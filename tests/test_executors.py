@@ -126,7 +126,7 @@ def test_a_trial_whose_worker_always_dies_is_failed_after_three_tries(tmp_path):
     path = write_study(
         tmp_path, with_moods("good", "dies"), ("trials=4", 'trials=3, first=[{"mood": "dies"}, {"mood": "good"}]')
     )
-    results = api.run(path, workspace=tmp_path / "runs", workers=2, track=False, trials=2)
+    results = api.run(path, workspace=tmp_path / "runs", workers=2, track=False, confirm=False, trials=2)
     reasons = {record.params["mood"]: (record.state, record.reason) for record in results.records}
     assert reasons["good"] == ("complete", None)
     assert reasons["dies"][0] == "failed"
@@ -141,7 +141,7 @@ def test_workers_have_the_drivers_data_also_where_data_gives_others_each_time(tm
         ("    whole = digits()\n", f"    whole = digits()\n    {draw.split(';')[0]}\n"),
         ("trials=4", "trials=1"),
     )
-    results = api.run(path, workspace=tmp_path / "runs", workers=1, track=False)
+    results = api.run(path, workspace=tmp_path / "runs", workers=1, track=False, confirm=False)
     assert [record.state for record in results.records] == ["complete"]
 
 
@@ -149,7 +149,7 @@ RUN = """
 import sys
 from kdsearch import api
 # no guard: a script's workers do not run the script again
-results = api.run(sys.argv[1], workspace=sys.argv[2], workers=2, track=False, listeners=[
+results = api.run(sys.argv[1], workspace=sys.argv[2], workers=2, track=False, confirm=False, listeners=[
     lambda happening: print(type(happening).__name__, flush=True)])
 print("ended", results.ended.interrupted, flush=True)
 """
@@ -226,6 +226,7 @@ def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(slow_run):
         path,
         workspace=workspace,
         track=False,
+        confirm=False,
         engine="inline",
         minutes=0.01,
         listeners=[lambda h: adopted.append(h.record.number) if getattr(h, "adopted", False) else None],

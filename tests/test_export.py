@@ -22,7 +22,7 @@ OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.sugges
 def made(tmp_path_factory):
     """A finished study of one of kdsearch's own families."""
     folder = tmp_path_factory.mktemp("export")
-    results = api.run(write_study(folder, OURS), workspace=folder / "runs", engine="inline", track=False)
+    results = api.run(write_study(folder, OURS), workspace=folder / "runs", engine="inline", track=False, confirm=False)
     return folder, results
 
 
@@ -73,7 +73,7 @@ def test_loading_needs_torch_and_safetensors_alone(exported):
 
 def test_a_family_of_the_users_own_is_passed_in(tmp_path):
     path = write_study(tmp_path)
-    api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, trials=1)
+    api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
     api.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
         kdsearch.load(tmp_path / "out")

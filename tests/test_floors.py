@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "files", "gain", "layers", "losses", "mistakes", "pareto", "plain", "rounding", "seeds",
+        "belief", "evidence", "files", "gain", "layers", "losses", "mistakes", "pareto", "plain", "rounding", "seeds",
         "signal_files", "stopping", "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
@@ -23,10 +23,10 @@ FLOORS = {
     4: ["screening", "space", "study", "trial"],
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
-        "history", "intake", "keeping", "mirror", "outlook", "pausing", "pool", "prepare", "proof", "sampling",
-        "search", "size_aware", "starts", "store", "tracking", "underway",
+        "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
+        "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "underway",
     ],
-    6: ["frame", "progress", "report", "report."],
+    6: ["findings", "frame", "importance", "progress", "report", "report."],
     7: ["__main__", "api", "cli", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -37,7 +37,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
     "optuna": {
-        *("space", "screening", "store", "driver", "intake"),
+        *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware"),
     },
     "pebble": {"executors.local"},

@@ -42,7 +42,7 @@ def own(numbers: str, **recipe: object) -> list[tuple[str, str]]:
 
 
 def run(path, tmp_path, engine="inline", **options):
-    return api.run(path, engine=engine, track=False, workspace=tmp_path / "runs", **options)
+    return api.run(path, engine=engine, track=False, confirm=False, workspace=tmp_path / "runs", **options)
 
 
 @pytest.mark.parametrize("engine", ["inline", "local"])

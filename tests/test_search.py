@@ -20,7 +20,7 @@ def search(tmp_path):
 
     def run(path, **options):
         options = {"engine": "inline", "track": False, "workspace": tmp_path / "runs", **options}
-        return api.run(path, **options)
+        return api.run(path, **{"confirm": False, **options})
 
     return run
 
@@ -188,7 +188,14 @@ def test_whoever_listens_is_told_how_a_search_ended_that_raised(tmp_path):
             raise RuntimeError("a listener's own fault")
 
     with pytest.raises(RuntimeError):
-        api.run(write_study(tmp_path), workspace=tmp_path / "runs", engine="inline", track=False, listeners=[listen])
+        api.run(
+            write_study(tmp_path),
+            workspace=tmp_path / "runs",
+            engine="inline",
+            track=False,
+            confirm=False,
+            listeners=[listen],
+        )
     assert heard[-1].failed
     assert not heard[-1].interrupted
 
@@ -306,7 +313,7 @@ def test_a_study_made_in_python_runs_in_local_workers(tmp_path):
         return Teacher(build=lambda: MLP(width=8, depth=1).build(data.shape, data.classes), epochs=1)
 
     study = Study(name="made", data=data, teacher=teacher, space=space, trials=2)
-    results = api.run(study, workspace=tmp_path / "runs", track=False, workers=1)
+    results = api.run(study, workspace=tmp_path / "runs", track=False, confirm=False, workers=1)
     assert [record.state for record in results.records] == ["complete"] * 2
     exported = api.export_student("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
     assert exported.card["student"]["kind"] == "Flat"

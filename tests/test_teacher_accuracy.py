@@ -35,7 +35,12 @@ def test_measuring_stops_when_asked_and_keeps_nothing_of_it(planned):
 def test_local_workers_begin_before_the_teacher_is_measured(tmp_path):
     heard = []
     results = api.run(
-        write_study(tmp_path), workspace=tmp_path / "runs", workers=2, track=False, listeners=[heard.append]
+        write_study(tmp_path),
+        workspace=tmp_path / "runs",
+        workers=2,
+        track=False,
+        confirm=False,
+        listeners=[heard.append],
     )
     said = [happening.text for happening in heard if isinstance(happening, Note)]
     accuracy = results.facts.teacher["accuracy"]
@@ -47,7 +52,7 @@ def test_local_workers_begin_before_the_teacher_is_measured(tmp_path):
 
 def test_an_accuracy_that_an_interrupted_run_did_not_note_is_noted_by_the_next(tmp_path, planned):
     path = tmp_path / "small.py"
-    api.run(path, workspace=tmp_path / "runs", trials=1, workers=1, track=False)
+    api.run(path, workspace=tmp_path / "runs", trials=1, workers=1, track=False, confirm=False)
     store = Store(open_storage(planned.workspace.storage_url, create=False), "small")
     store.note_teacher_accuracy(math.nan)
     assert api.status("small", workspace=tmp_path / "runs")["teacher"]["accuracy"] is None
@@ -57,5 +62,5 @@ def test_an_accuracy_that_an_interrupted_run_did_not_note_is_noted_by_the_next(t
     assert "nan %" not in page
     assert "nan points" not in page
     assert "not measured yet" in page
-    results = api.run(path, workspace=tmp_path / "runs", trials=2, workers=1, track=False)
+    results = api.run(path, workspace=tmp_path / "runs", trials=2, workers=1, track=False, confirm=False)
     assert 0 <= results.facts.teacher["accuracy"] <= 1

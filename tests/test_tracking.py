@@ -29,7 +29,7 @@ def runs_of(monkeypatch, tmp_path):
 
 
 def run(path, workspace, **options):
-    return api.run(path, workspace=workspace, engine="inline", **{"complain": pytest.fail, **options})
+    return api.run(path, workspace=workspace, engine="inline", **{"complain": pytest.fail, "confirm": False, **options})
 
 
 def test_every_trial_is_a_child_run_with_recipe_curves_and_figures(tmp_path, runs_of):

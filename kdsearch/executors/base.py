@@ -57,7 +57,11 @@ class Executor(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask running segments to end after the epoch they are in; their futures still give their progress."""
+        """Ask segments to end after the epoch they are in; their futures still give their progress."""
+        ...
+
+    def go_on(self) -> None:
+        """Take a stop back, once no segment is running: what is submitted now runs to its end."""
         ...
 
     def shutdown(self) -> None:

@@ -43,5 +43,8 @@ class Inline:
     def stop(self) -> None:
         self._stopping = True
 
+    def go_on(self) -> None:
+        self._stopping = False
+
     def shutdown(self) -> None:
         pass

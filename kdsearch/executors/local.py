@@ -100,6 +100,9 @@ class Local:
     def stop(self) -> None:
         (self._private / worker.STOP).touch()
 
+    def go_on(self) -> None:
+        (self._private / worker.STOP).unlink(missing_ok=True)
+
     def __enter__(self) -> "Local":
         """Start the workers: they load the study and its data before the first segment comes."""
         for _ in range(self.capacity):

@@ -5,10 +5,15 @@ from typing import Any
 
 import pandas as pd
 
+from kdsearch.findings import CONFIRMED_COLUMNS
 from kdsearch.recipe import HOW
 from kdsearch.study import OBJECTIVES
 
-_NOT_RECIPE = {"state", "seconds", "reason", "began_ms", "ended_ms", "share", "on_front", "hypervolume", *OBJECTIVES}
+_NOT_RECIPE = {
+    *("state", "seconds", "reason", "began_ms", "ended_ms", "share", "on_front", "hypervolume"),
+    *OBJECTIVES,
+    *CONFIRMED_COLUMNS,
+}
 
 
 def recipe_columns(table: pd.DataFrame) -> list[str]:

@@ -2,7 +2,6 @@
 
 Colours are Okabe and Ito's, told apart by colour-blind readers too; shape says the same as colour. Paper and plot are
 transparent and neutrals mid-grey, so that a page can be light or dark.
-Left out: intervals of accuracy, which need more than the one seed that each trial has.
 """
 
 import html
@@ -20,17 +19,24 @@ from kdsearch.store import StudyFacts
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#808080"
 _MARKS = {"none": (BLUE, "circle"), "hints": (ORANGE, "diamond"), "pretrain": (GREEN, "square")}
+_INTERVALS = {
+    "test_accuracy": ["test_accuracy", "test_low", "test_high"],
+    "alone_test_accuracy": ["alone_test_accuracy", "alone_low", "alone_high"],
+}
 _OTHER_MARKS = ((PURPLE, "triangle-up"), (SKY, "cross"), (VERMILLION, "x"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoNumbers:
     """`points`: complete trials by number, with `parameters`, `accuracy`, `on_front`, `start` and the `recipe` as a
-    dictionary of shown values. `front`: `parameters` and `accuracy` of those non-dominated in these two, by rising
-    parameters, equal ones once. Accuracies are fractions of the validation split, which has `validation` examples.
+    dictionary of shown values. `confirmed`: what fresh seeds gave on the test split, by trial: `test_accuracy` with
+    `test_low` and `test_high`, `alone_test_accuracy` with `alone_low` and `alone_high`. `front`: `parameters` and
+    `accuracy` of those non-dominated in these two, by rising parameters, equal ones once. Accuracies are fractions, of
+    the validation split where nothing else is said, which has `validation` examples.
     """
 
     points: pd.DataFrame
+    confirmed: pd.DataFrame
     front: pd.DataFrame
     teacher_parameters: int
     teacher_accuracy: float
@@ -69,6 +75,7 @@ def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
     members = pareto.front(np.column_stack([-points["accuracy"], points["parameters"].astype(float)]))
     return ParetoNumbers(
         points=points,
+        confirmed=_confirmed(complete),
         front=points.iloc[members][["parameters", "accuracy"]].drop_duplicates().reset_index(drop=True),
         teacher_parameters=int(facts.teacher["parameters"]),
         teacher_accuracy=float(facts.teacher["accuracy"]),
@@ -91,10 +98,13 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     marks = _marks(sorted(numbers.points["start"].unique()))
     for start, (colour, symbol) in marks.items():
         _add_start(figure, numbers, start, colour, symbol)
+    for name, colour, symbol in (("test_accuracy", VERMILLION, "line-ew"), ("alone_test_accuracy", GREY, "line-ew")):
+        _add_confirmed(figure, numbers, name, colour, symbol)
     if not math.isnan(numbers.teacher_accuracy):
         _add_teacher(figure, numbers)
     sizes = [*numbers.points["parameters"], numbers.teacher_parameters]
-    accuracies = [a for a in (*numbers.points["accuracy"], numbers.teacher_accuracy) if not math.isnan(a)]
+    shown = [*numbers.points["accuracy"], numbers.teacher_accuracy, *numbers.confirmed.to_numpy().ravel().tolist()]
+    accuracies = [accuracy for accuracy in shown if not math.isnan(accuracy)]
     values, texts = size_ticks(min(sizes), max(sizes))
     low, high = math.log10(max(1, min(sizes))), math.log10(max(1, *sizes))
     margin = 0.05 * (high - low) + 0.05
@@ -194,6 +204,41 @@ def _add_start(figure: go.Figure, numbers: ParetoNumbers, start: str, colour: st
             hoverinfo="text",
             hovertext=[_hover(numbers, trial) for trial in points.index.tolist()],
         )
+
+
+def _confirmed(complete: pd.DataFrame) -> pd.DataFrame:
+    names = [stem for stem in _INTERVALS if stem in complete]
+    columns = [column for stem in names for column in _INTERVALS[stem]]
+    return complete[columns].astype(float).dropna(how="all")
+
+
+def _add_confirmed(figure: go.Figure, numbers: ParetoNumbers, name: str, colour: str, symbol: str) -> None:
+    """Means over fresh seeds with their 95 % intervals, on the test split."""
+    if name not in numbers.confirmed:
+        return
+    mean, low, high = _INTERVALS[name]
+    rows = numbers.confirmed.dropna(subset=[mean])
+    heights = [[numbers.height(accuracy) for accuracy in rows[column]] for column in (mean, low, high)]
+    told = "distilled, test, fresh seeds" if name == "test_accuracy" else "the same student alone, test"
+    figure.add_scatter(
+        x=numbers.points.loc[rows.index, "parameters"].tolist(),
+        y=heights[0],
+        mode="markers",
+        marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 2, "color": colour}},
+        error_y={
+            "type": "data",
+            "array": [top - middle for middle, top in zip(heights[0], heights[2], strict=True)],
+            "arrayminus": [middle - bottom for middle, bottom in zip(heights[0], heights[1], strict=True)],
+            "color": colour,
+            "thickness": 1.5,
+        },
+        name=told,
+        hoverinfo="text",
+        hovertext=[
+            f"<b>trial {trial}</b>, {told}<br>{100 * row[mean]:.2f} % ({100 * row[low]:.2f} to {100 * row[high]:.2f})"
+            for trial, row in rows.iterrows()
+        ],
+    )
 
 
 def _add_teacher(figure: go.Figure, numbers: ParetoNumbers) -> None:

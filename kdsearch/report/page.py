@@ -7,6 +7,7 @@ brackets escaped by Plotly, and a content security policy lets nothing run but t
 import base64
 import hashlib
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -22,19 +23,31 @@ from plotly.offline import get_plotlyjs
 
 import kdsearch
 from kdsearch.files import writable, write_text
+from kdsearch.findings import Finding
+from kdsearch.importance import Importance
 from kdsearch.report import figures, tables
 from kdsearch.store import StudyFacts
 
 
-def write_report(table: pd.DataFrame, facts: StudyFacts, folder: Path) -> Path:
-    """Write the study's report as `folder/index.html` and give its path. Raises `Mistake` where it cannot write."""
+def write_report(
+    table: pd.DataFrame,
+    facts: StudyFacts,
+    folder: Path,
+    found: Sequence[Finding] = (),
+    mattered: Sequence[Importance] = (),
+) -> Path:
+    """Write the study's report as `folder/index.html` and give its path; `found` is what fresh seeds gave, `mattered`
+    the parameters' importances. Raises `Mistake` where it cannot write.
+    """
     path = folder / "index.html"
     with writable(path):
-        write_text(path, report_page(table, facts))
+        write_text(path, report_page(table, facts, found, mattered))
     return path
 
 
-def report_page(table: pd.DataFrame, facts: StudyFacts) -> str:
+def report_page(
+    table: pd.DataFrame, facts: StudyFacts, found: Sequence[Finding] = (), mattered: Sequence[Importance] = ()
+) -> str:
     """Everything the report says, as one HTML document."""
     charts = _pareto_chart(table, facts)
     growth = figures.hypervolume_numbers(table, facts)
@@ -47,6 +60,8 @@ def report_page(table: pd.DataFrame, facts: StudyFacts) -> str:
         facts,
         charts,
         volume=tables.volume_words(table, facts),
+        findings=[tables.finding_table(finding, table) for finding in found],
+        importances=tables.importance_columns(mattered),
         reasons=listed,
         reasons_left_out=left_out,
         name=shlex.quote(facts.name),

@@ -2,11 +2,15 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from kdsearch.evidence import Interval
+from kdsearch.findings import CONFIRM, Finding
 from kdsearch.frame import RULES, front, hypervolume, pick
+from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
 from kdsearch.store import StudyFacts
 from kdsearch.study import OBJECTIVES
@@ -51,11 +55,79 @@ def front_columns(table: pd.DataFrame, facts: StudyFacts) -> list[Column]:
         Column(title="% of teacher's", cells=[percent(share) for share in members["share"]]),
         Column(title="picked as", cells=picked, number=False),
     ]
+    if "test_accuracy" in members:
+        columns += _confirmed_columns(members)
     further = [name for name in facts.objectives if name not in ("accuracy", "parameters")]
     students = student_columns(members)
     for name in [*further, *(c for c in ("start", "temperature", "alpha") if c in members), *students]:
         columns.append(Column(title=name, cells=_shown(members[name]), number=_numeric(members[name])))
     return columns
+
+
+def _confirmed_columns(members: pd.DataFrame) -> list[Column]:
+    """What fresh seeds gave, empty for members that are not confirmed."""
+
+    def accuracies(mean: str, stem: str) -> list[str]:
+        rows = zip(members[mean], members[f"{stem}_low"], members[f"{stem}_high"], strict=True)
+        return [f"{100 * m:.2f} ({100 * low:.2f} to {100 * high:.2f})" if has(m) else "" for m, low, high in rows]
+
+    told = [Column(title="test accuracy, %, fresh seeds", cells=accuracies("test_accuracy", "test"))]
+    if "alone_test_accuracy" in members:
+        told.append(Column(title="the same student alone", cells=accuracies("alone_test_accuracy", "alone")))
+        verdicts = [str(verdict) if has(verdict) else "" for verdict in members["verdict"]]
+        told.append(Column(title="distilled is", cells=verdicts, number=False))
+    return told
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingTable:
+    title: str
+    columns: list[Column]
+
+
+def finding_table(finding: Finding, table: pd.DataFrame) -> FindingTable:
+    """The arms of a confirmation or comparison, each beside the first, over its fresh seeds."""
+    arms, first = finding.arms, finding.arms[0].label
+    confirmation = finding.name == CONFIRM
+    if finding.members > 1:
+        title = f"{'Confirmation' if confirmation else finding.name}, pooled over {finding.members} front members"
+    elif finding.trial is not None:
+        size = table["parameters"].to_dict()[finding.trial]
+        named = "Trial" if confirmation else f"{finding.name} in trial"
+        title = f"{named} {finding.trial}, {size:,.0f} parameters"
+    else:
+        title = finding.name
+    beside = f"{first} minus this, points" if confirmation else f"this minus {first}, points"
+    return FindingTable(
+        title=title,
+        columns=[
+            Column(title="recipe", cells=[arm.label for arm in arms], number=False),
+            Column(title="test accuracy, %", cells=[_interval(arm.test) for arm in arms]),
+            Column(title=beside, cells=[_interval(arm.difference, signed=True) for arm in arms]),
+            Column(title="verdict" if confirmation else "effect", cells=[arm.said or "" for arm in arms], number=False),
+            Column(title="seeds", cells=[str(arm.test.seeds if arm.test else 0) for arm in arms]),
+            Column(title="seconds a run", cells=[f"{arm.seconds:,.1f}" for arm in arms]),
+            Column(title="epochs", cells=[f"{arm.epochs:g}" for arm in arms]),
+        ],
+    )
+
+
+def importance_columns(mattered: Sequence[Importance]) -> list[Column]:
+    """Empty where there were too few trials to tell."""
+    if not mattered:
+        return []
+    return [
+        Column(title="parameter", cells=[one.parameter for one in mattered], number=False),
+        Column(title="share of variance, %", cells=[f"{100 * one.share:.0f}" for one in mattered]),
+        Column(title="trials", cells=[str(one.trials) for one in mattered]),
+    ]
+
+
+def _interval(found: Interval | None, *, signed: bool = False) -> str:
+    if found is None:
+        return ""
+    sign = "+" if signed else ""
+    return f"{100 * found.mean:{sign}.2f} ({100 * found.low:{sign}.2f} to {100 * found.high:{sign}.2f})"
 
 
 def reasons(table: pd.DataFrame, at_most: int = 50) -> tuple[list[Reason], int]:
@@ -94,9 +166,17 @@ def caution(table: pd.DataFrame, facts: StudyFacts) -> str:
     """What these figures are not."""
     size, complete = facts.data["validation"], counts(table)["complete"]
     best = f"the best of {complete} trials is an optimistic figure" if complete > 1 else "a repetition may differ"
-    return (
+    said = (
         f"These are validation accuracies of one seed each, so {best}; one of the {size:,} validation examples is "
-        f"{100 / size:.2g} points. Confirmation on fresh seeds and the test split is not part of this version."
+        f"{100 / size:.2g} points."
+    )
+    if "test_accuracy" not in table:
+        return f"{said} Nothing is confirmed on fresh seeds and the test split yet: kdsearch confirm does."
+    confirmed = table.dropna(subset=["test_accuracy"])
+    over = 100 * (confirmed["accuracy"] - confirmed["test_accuracy"])
+    return (
+        f"{said} Over fresh seeds the {len(confirmed)} confirmed members' test accuracy is {over.mean():.2f} points "
+        f"below that on average, at most {over.max():.2f}."
     )
 
 

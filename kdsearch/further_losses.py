@@ -89,7 +89,7 @@ def attention(student_BCHW: Tensor, teacher_BCHW: Tensor) -> Tensor:
     Of maps of different size the larger Q is averaged to the smaller's. The norm is squared, as in the paper's code,
     which also divides by the positions and leaves out the 1/2: its beta of 1,000 is 2,000 / (H * W) here.
     """
-    size = tuple(min(pair) for pair in zip(student_BCHW.shape[2:], teacher_BCHW.shape[2:], strict=True))
+    size = (min(student_BCHW.shape[2], teacher_BCHW.shape[2]), min(student_BCHW.shape[3], teacher_BCHW.shape[3]))
     ours, theirs = (
         functional.normalize(functional.adaptive_avg_pool2d(map_BCHW.square().sum(dim=1), size).flatten(1))
         for map_BCHW in (student_BCHW, teacher_BCHW.detach())

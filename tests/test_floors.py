@@ -18,7 +18,7 @@ FLOORS = {
         "seeds", "signal_files", "stopping", "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
-    2: ["stages"],
+    2: ["stages", "stages."],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [

@@ -93,21 +93,23 @@ class Distil:
 
         def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
             batch = views.batch(index_B, views.at(epoch))
-            student_BK, further = run(batch)
+            student_BK, distance = run(batch)
             hard = hard_labels(student_BK, *batch.targets)
-            teacher_BK = pooled_logits(teacher_MBK(batch), self.temperature, votes_M)
-            soft, parts = self._soft(student_BK, teacher_BK, batch.targets)
-            whole = (1 - self.alpha) * hard + self.alpha * soft
-            for term in further.values():
-                whole = whole + self.attention * term
-            return {"loss": whole, "hard": hard, "soft": soft, **parts, **further}
+            soft, parts = self._soft(student_BK, teacher_MBK(batch), votes_M, batch.targets)
+            terms = {"loss": (1 - self.alpha) * hard + self.alpha * soft, "hard": hard, "soft": soft, **parts}
+            if distance is not None:
+                terms |= {"loss": terms["loss"] + self.attention * distance, "attention": distance}
+            return terms
 
         return Work(module=student, loss=loss, scores_classes=True)
 
     def _soft(
-        self, student_BK: Tensor, teacher_BK: Tensor, targets: tuple[Tensor, ...]
+        self, student_BK: Tensor, teacher_MBK: Tensor, votes_M: Tensor | None, targets: tuple[Tensor, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The soft term, and the parts that it is made of where it has some, unweighted."""
+        if self.loss == "kd" and not self.standardize:
+            return soft_targets(student_BK, teacher_MBK, self.temperature, votes_M), {}
+        teacher_BK = pooled_logits(teacher_MBK, self.temperature, votes_M)
         if self.standardize:
             student_BK, teacher_BK = standardized(student_BK), standardized(teacher_BK)
         match self.loss:
@@ -123,16 +125,16 @@ class Distil:
 
     def _run(
         self, student: nn.Module, views: Views, signals: Signals, epochs: int, live: bool
-    ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
-        """The student's logits (B, K) and, where attention is on, its distance."""
+    ) -> Callable[[Batch], tuple[Tensor, Tensor | None]]:
+        """Gives the student's logits (B, K) and, where attention is on, how far its maps are from the teacher's."""
         if self.joined is None:
-            return lambda batch: (student(batch.inputs_B), {})
+            return lambda batch: (student(batch.inputs_B), None)
         hinting, guided = self.joined.paths()
         features = signals.features(views, hinting, self.joined.member, epochs=epochs, live=live)
 
-        def run(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        def run(batch: Batch) -> tuple[Tensor, Tensor]:
             student_BK, feature_BCHW = forward_with(student, guided, batch.inputs_B)
-            return student_BK, {"attention": attention(feature_BCHW, features(batch).float())}
+            return student_BK, attention(feature_BCHW, features(batch).float())
 
         return run
 

@@ -179,7 +179,7 @@ def test_golden_pretraining_is_followed_by_a_tenth_of_the_learning_rate(tiny_dat
     recipe = Recipe(student=STUDENT, start=start, optim=optim, epochs=5)
     curve = advance(segment(recipe, 5), tiny_data, signals).curve
     assert [line["lr"] for line in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.01])
-    # cosine over each stage: the last of three batches is at 2/3 of an epoch
+    # linear over each stage anew: the last of three batches is at 2/3 of an epoch
     recipe = dataclasses.replace(recipe, optim=dataclasses.replace(optim, schedule="linear"))
     curve = advance(segment(recipe, 5), tiny_data, signals).curve
     expected = [0.1 * (1 - (2 / 3) / 2), 0.1 * (1 - (5 / 3) / 2)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load
     from kdsearch.space import Trial
-    from kdsearch.stages import Distil, Hints, Pretrain
+    from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
     from kdsearch.students import MLP, ConvNet, ResNet, Student
     from kdsearch.study import Study
     from kdsearch.teacher import Teacher
@@ -50,7 +50,7 @@ _HOMES = {
     "kdsearch.recipe": ("Recipe",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
-    "kdsearch.stages": ("Distil", "Hints", "Pretrain"),
+    "kdsearch.stages": ("Distil", "FitNetsDistil", "Hints", "Pretrain"),
     "kdsearch.students": ("MLP", "ConvNet", "ResNet", "Student"),
     "kdsearch.study": ("Study",),
     "kdsearch.teacher": ("Teacher",),
@@ -66,6 +66,7 @@ __all__ = [
     "ConvNet",
     "Data",
     "Distil",
+    "FitNetsDistil",
     "Hints",
     "Mistake",
     "Optim",

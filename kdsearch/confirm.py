@@ -6,7 +6,7 @@ Here, and in export's proof, the test split is read: once for every run, to repo
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kdsearch.events import Listener, Note, RepeatsEnded
 from kdsearch.executors import Executor
@@ -178,7 +178,7 @@ def _varied(prepared: Prepared, what: str, recipe: Recipe) -> dict[str, Recipe]:
             return {f"alpha = {value:g}": _with_distil(recipe, alpha=value) for value in _ALPHAS}
 
 
-def _with_distil(recipe: Recipe, **changed: float) -> Recipe:
+def _with_distil(recipe: Recipe, **changed: Any) -> Recipe:
     if not isinstance(recipe.distil, Distil):
         raise Mistake(
             f"{type(recipe.distil).__name__} has no {' or '.join(changed)} to vary; "

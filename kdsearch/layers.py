@@ -1,6 +1,7 @@
 """Read inner activations of any module by dotted path. Hooks are always removed, also when the forward pass raises."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from kdsearch.mistakes import Mistake
 
 
 class _ReachedError(Exception):
-    """Carries a layer's output out of the forward pass, so that nothing above the layer runs."""
+    """Ends a forward pass whose last wanted layer has run."""
 
-    def __init__(self, feature: object) -> None:
-        super().__init__()
-        self.feature = feature
+
+_Seen = tuple[object, int]
+"""A layer's output and its version then, which rises when it is changed in place."""
 
 
 def layer_names(module: nn.Module) -> tuple[str, ...]:
@@ -48,20 +49,67 @@ def find_layer(module: nn.Module, path: str, owner: str) -> nn.Module:
 
 def forward_to(module: nn.Module, path: str, inputs: Tensor) -> Tensor:
     """Run `module` up to the layer at `path` and return that layer's output; what lies above is not run at all."""
+    return forward_to_last(module, [path], inputs)[path]
 
-    def stop(_module: nn.Module, _args: Any, output: object) -> None:
-        raise _ReachedError(output)
 
-    handle = module.get_submodule(path).register_forward_hook(stop)
-    try:
+def forward_to_last(module: nn.Module, paths: Sequence[str], inputs: Tensor) -> dict[str, Tensor]:
+    """Run `module` up to whichever of the layers at `paths` is last, nothing above it; their outputs by path."""
+    seen: dict[str, _Seen] = {}
+
+    def stop() -> None:
+        if len(seen) == len(set(paths)):
+            raise _ReachedError
+
+    with _watched(module, paths, seen, stop), suppress(_ReachedError):
         module(inputs)
-    except _ReachedError as reached:
-        if not isinstance(reached.feature, Tensor):
-            raise Mistake(f"layer {path!r} gives a {type(reached.feature).__name__}, hints need one tensor") from None
-        return reached.feature
+    return _tensors(seen, paths)
+
+
+def forward_with(module: nn.Module, path: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The output of `module` and that of its layer at `path`, from one forward pass."""
+    seen: dict[str, _Seen] = {}
+    with _watched(module, [path], seen, lambda: None):
+        output: Tensor = module(inputs)
+    return output, _tensors(seen, [path])[path]
+
+
+@contextmanager
+def _watched(
+    module: nn.Module, paths: Iterable[str], seen: dict[str, _Seen], then: Callable[[], None]
+) -> Iterator[None]:
+    """While this lasts, `seen` gets the first output of each layer at `paths`; `then` is called after each layer."""
+
+    def watch(path: str) -> Callable[[nn.Module, Any, object], None]:
+        def hook(_module: nn.Module, _args: Any, output: object) -> None:
+            seen.setdefault(path, (output, _version(output)))
+            then()
+
+        return hook
+
+    handles = [module.get_submodule(path).register_forward_hook(watch(path)) for path in set(paths)]
+    try:
+        yield
     finally:
-        handle.remove()
-    raise Mistake(f"layer {path!r} is never run in the forward pass, so it cannot give a hint")
+        for handle in handles:
+            handle.remove()
+
+
+def _version(output: object) -> int:
+    return output._version if isinstance(output, Tensor) and not output.is_inference() else 0
+
+
+def _tensors(seen: dict[str, _Seen], paths: Iterable[str]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for path in paths:
+        if path not in seen:
+            raise Mistake(f"layer {path!r} is never run in the forward pass, so it has no features")
+        output, version = seen[path]
+        if not isinstance(output, Tensor):
+            raise Mistake(f"layer {path!r} gives a {type(output).__name__}, features must be one tensor")
+        if _version(output) != version:
+            raise Mistake(f"what follows layer {path!r} changes its output in place; name the layer after it instead")
+        found[path] = output
+    return found
 
 
 def layer_shapes(module: nn.Module, paths: Iterable[str], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

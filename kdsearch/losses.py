@@ -1,34 +1,61 @@
-"""The losses of knowledge distillation, pure functions of tensors.
+"""The losses of knowledge distillation, pure functions of tensors; those of later papers are in `further_losses`.
 
 Shape letters: B batch, K classes, M teachers of an ensemble, C channels, H height, W width.
 Every loss is a mean over the batch and a sum over the rest: `nn.KLDivLoss()`'s default, which also divides by the
 number of classes, makes the soft term K times too weak and is not used. Losses are in single precision whatever the
 student's outputs are in.
+
+An ensemble has one meaning everywhere: the mean, weighted by `votes_M` (positive, of sum 1; None: equal votes), of its
+members' probabilities, each softened at the temperature of the loss. What needs logits gets `pooled_logits`.
 """
 
-from torch import Tensor
+from torch import Tensor, logsumexp, tensordot
 from torch.nn import functional
 
 
-def soften(teacher_BK: Tensor, temperature: float) -> Tensor:
+def soften(teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:
     """Teacher logits to softened probabilities, (B, K).
 
     An ensemble's logits (M, B, K) become the mean of its members' softened probabilities, not the softened mean of
     its logits (Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2).
     """
     probabilities = functional.softmax(teacher_BK / temperature, dim=-1)
-    return probabilities.mean(dim=0) if probabilities.ndim == 3 else probabilities
+    if probabilities.ndim == 2:
+        return probabilities
+    return probabilities.mean(dim=0) if votes_M is None else tensordot(votes_M, probabilities, dims=1)
 
 
-def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+def pooled_logits(teacher_MBK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:
+    """An ensemble's logits (M, B, K) as those of one teacher (B, K) that softens to the same probabilities at
+    `temperature`: T * log of the mean softened probability. A lone member's are its own, bit for bit.
+    """
+    if len(teacher_MBK) == 1:
+        return teacher_MBK[0]
+    log_MBK = functional.log_softmax(teacher_MBK / temperature, dim=-1)
+    if votes_M is None:
+        votes_M = log_MBK.new_full((len(log_MBK),), 1 / len(log_MBK))
+    return temperature * logsumexp(log_MBK + votes_M.log()[:, None, None], dim=0)
+
+
+def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:
     """T^2 * KL(teacher_T || student_T), a scalar in nats >= 0 (arXiv:1503.02531, section 2).
 
     `teacher_BK` holds logits, (B, K) or an ensemble's (M, B, K); it gets no gradient. T^2 keeps the gradient's size
     about constant in `temperature` (> 0).
     """
-    teacher_probabilities_BK = soften(teacher_BK.detach(), temperature)
+    teacher_probabilities_BK = soften(teacher_BK.detach(), temperature, votes_M)
     student_log_BK = functional.log_softmax(student_BK.float() / temperature, dim=-1)
     return temperature**2 * functional.kl_div(student_log_BK, teacher_probabilities_BK, reduction="batchmean")
+
+
+def soft_cross_entropy(
+    student_BK: Tensor, teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None
+) -> Tensor:
+    """H(teacher_T, student_T), a scalar in nats, without T^2: the soft term of FitNets (arXiv:1412.6550, Eq. 2).
+
+    Arguments as of `soft_targets`, from which it differs by the factor and by the teacher's entropy.
+    """
+    return functional.cross_entropy(student_BK.float() / temperature, soften(teacher_BK.detach(), temperature, votes_M))
 
 
 def hard_labels(

@@ -3,16 +3,17 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from kdsearch.mistakes import Mistake
 
-LATER = {"later": True}
-"""Metadata of a field that came after recipes were first kept: at its default it is left out of the JSON, so that what
-was kept before is still known by its fingerprint.
-"""
-
 _PLAIN = (str, int, float, bool, type(None))
+_LATER = "later"
+LATER: Mapping[str, bool] = {_LATER: True}
+"""Metadata of a dataclass's field that came after values without it were written down: `as_json` leaves it out where
+it has its default, so that what was written then is still equal.
+"""
 
 
 def is_frozen(value: object) -> bool:
@@ -22,13 +23,16 @@ def is_frozen(value: object) -> bool:
 
 
 def as_json(value: object) -> dict[str, Any]:
-    """A frozen dataclass of plain values as JSON-able values with its class's name; a `Mistake` for any other field."""
+    """A frozen dataclass of plain values as JSON-able values with its class's name; a `Mistake` for any other field.
+
+    Fields marked `LATER` are left out where they have their default.
+    """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise Mistake(f"{type(value).__name__} must be a frozen dataclass")
     result: dict[str, Any] = {"kind": type(value).__name__}
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
-        if spec.metadata.get("later") and held == spec.default:
+        if _LATER in spec.metadata and held == spec.default:
             continue
         parts = held if isinstance(held, tuple) else (held,)
         if not all(isinstance(part, _PLAIN) for part in parts):

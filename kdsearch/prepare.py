@@ -182,6 +182,7 @@ def draft(source: Source, workspace: Workspace, study: Study | None = None) -> D
             "parameters": parameters,
             "members": len(teacher.members),
             "accuracy": math.nan,
+            **({"votes": list(teacher.votes)} if teacher.votes is not None else {}),
         },
         # chance level, and the teacher's own size: only a student that is smaller and better than guessing counts
         reference={"accuracy": 1 / data.classes, "parameters": parameters},

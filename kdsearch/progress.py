@@ -240,8 +240,10 @@ def _ended(record: TrialRecord, tally: Tally) -> str:
     if record.state != "complete":
         return f"{head} {record.state}: {record.reason}"
     described = record.described
+    # FitNets' own stage has no alpha
+    weight = f"alpha {described['alpha']:.2g}" if "alpha" in described else f"loss {described['loss']}"
     return (
         f"{head}: {record.measured['accuracy']:.2%} with {record.known['parameters']:,.0f} parameters "
-        f"(start {described['start']}, T {described['temperature']:.3g}, alpha {described['alpha']:.2g}); "
+        f"(start {described['start']}, T {described['temperature']:.3g}, {weight}); "
         f"{tally.line()}"
     )

@@ -8,14 +8,17 @@ from typing import Any
 from kdsearch.data.augment import Augmentation, check_views, described
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import as_json, digest, is_frozen
-from kdsearch.stages import Distil, Hints, Pretrain, Start
+from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain, Start, Teaching
 from kdsearch.students import FAMILIES, Student
 from kdsearch.training import Optim
 
 HOW = frozenset(
     (
-        *("start", "start_epochs", "teacher_layer", "student_layer", "regressor"),
-        *("temperature", "alpha", "soft_weight", "hard_weight", "epochs", "optim", "augment", "live_teacher"),
+        *("start", "start_epochs", "teacher_layer", "student_layer", "teacher_layer_2", "student_layer_2"),
+        *("regressor", "distil_lr_factor", "loss", "temperature", "alpha", "soft_weight", "hard_weight"),
+        *("standardize", "beta", "inter_class", "intra_class", "first_weight", "last_weight"),
+        *("attention", "attention_teacher_layer", "attention_student_layer"),
+        *("epochs", "optim", "augment", "live_teacher"),
         *(spec.name for spec in dataclasses.fields(Optim)),
     )
 )
@@ -39,7 +42,7 @@ class Recipe:
     """
 
     student: Student
-    distil: Distil = field(default_factory=Distil)
+    distil: Teaching = field(default_factory=Distil)
     start: Start | None = None
     optim: Optim = field(default_factory=Optim)
     epochs: int = 30
@@ -54,9 +57,10 @@ class Recipe:
         family = type(self.student).__name__
         if FAMILIES.get(family, type(self.student)) is not type(self.student):
             raise Mistake(f"kdsearch has a family {family} of its own; give yours another name")
-        for name, kind in (("distil", Distil), ("optim", Optim)):
-            if not isinstance(getattr(self, name), kind):
-                raise Mistake(f"{name} must be of {kind.__name__}, got {type(getattr(self, name)).__name__}")
+        if not isinstance(self.distil, (Distil, FitNetsDistil)):
+            raise Mistake(f"distil must be of Distil or FitNetsDistil, got {type(self.distil).__name__}")
+        if not isinstance(self.optim, Optim):
+            raise Mistake(f"optim must be of Optim, got {type(self.optim).__name__}")
         if not isinstance(self.start, (Hints, Pretrain, type(None))):
             raise Mistake(f"start must be None, Hints or Pretrain, got {type(self.start).__name__}")
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs <= self.start_epochs:
@@ -70,6 +74,12 @@ class Recipe:
     @property
     def start_epochs(self) -> int:
         return self.start.epochs if self.start is not None else 0
+
+    @property
+    def distil_optim(self) -> Optim:
+        """How the distil stage optimizes: at the start's `distil_lr_factor` times the learning rate."""
+        factor = self.start.distil_lr_factor if self.start is not None else 1.0
+        return self.optim if factor == 1 else dataclasses.replace(self.optim, lr=self.optim.lr * factor)
 
     def to_json(self) -> dict[str, Any]:
         """The whole recipe as JSON-able values; each part carries its class's name under `kind`.
@@ -94,8 +104,13 @@ class Recipe:
         return digest(self.to_json())[:16]
 
     def start_fingerprint(self) -> str:
-        """What the result of the start depends on, all but `distil` and `epochs`: equal starts are seeded alike."""
-        return digest({name: part for name, part in self.to_json().items() if name not in ("distil", "epochs")})[:16]
+        """What the result of the start depends on, all but `distil`, its learning rate's factor and `epochs`: equal
+        starts are seeded alike.
+        """
+        parts = {name: part for name, part in self.to_json().items() if name not in ("distil", "epochs")}
+        if parts["start"] is not None:
+            parts["start"].pop("distil_lr_factor", None)
+        return digest(parts)[:16]
 
     def describe(self) -> dict[str, str | int | float | bool]:
         """The recipe flat, for tables, hover texts and MLflow: both readings of alpha stand beside it.
@@ -110,16 +125,11 @@ class Recipe:
             if name != "kind"
         }
         flat |= {"start": self.start.name if self.start is not None else "none", "start_epochs": self.start_epochs}
-        if isinstance(self.start, Hints):
-            flat |= {f: getattr(self.start, f) for f in ("teacher_layer", "student_layer", "regressor")}
-        flat |= {
-            "temperature": self.distil.temperature,
-            "alpha": self.distil.alpha,
-            "soft_weight": self.distil.alpha,
-            "hard_weight": 1 - self.distil.alpha,
-            "epochs": self.epochs,
-            "optim": self.optim.name,
-        }
+        if self.start is not None:
+            flat |= self.start.described()
+            if self.start.distil_lr_factor != 1:
+                flat["distil_lr_factor"] = self.start.distil_lr_factor
+        flat |= {**self.distil.described(), "epochs": self.epochs, "optim": self.optim.name}
         if self.augment is not None:
             flat["augment"] = described(self.augment)
         if self.live_teacher:

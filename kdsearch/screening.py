@@ -13,7 +13,7 @@ from kdsearch.mistakes import Mistake, user_code
 from kdsearch.plain import as_json
 from kdsearch.recipe import Recipe
 from kdsearch.space import draw, merge_distributions, run_space
-from kdsearch.stages import Hints, ImpossibleError
+from kdsearch.stages import Distil, Hints, ImpossibleError, Joined
 from kdsearch.students.base import Student, on_meta
 from kdsearch.study import Study
 
@@ -24,7 +24,7 @@ _MOST_DRAWS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A recipe whose hint layers are named, with the student's exact number of `parameters`.
+    """A recipe whose joined layers are named, with the student's exact number of `parameters`.
 
     `excess` is the number of parameters above the study's limit, at most 0 where it holds; `reason` is why the recipe
     cannot be trained, None where it can.
@@ -40,7 +40,7 @@ class Screen:
     """Judges recipes against one study's data shape, teacher and limits. `teachers` are the ensemble's members; `check`
     raises `Mistake` for a recipe that does not fit the data.
 
-    What it builds a network for (milliseconds) is kept by student, and by student and hints.
+    What it builds a network for (milliseconds) is kept by student, and by student and joined layers.
     """
 
     def __init__(
@@ -58,21 +58,13 @@ class Screen:
         self._check = check
         self._sizes: dict[str, int] = {}
         self._figures: dict[str, dict[str, float]] = {}
-        self._hints: dict[str, tuple[Hints, str | None]] = {}
+        self._pairs: dict[str, tuple[Joined, str | None]] = {}
 
     def __call__(self, recipe: Recipe) -> Candidate:
         """Locate, count and judge `recipe`. Raises `Mistake` for a layer, member or input shape that does not exist."""
         self._check(recipe)
         parameters = self.parameters(recipe.student)
-        reasons = []
-        if isinstance(recipe.start, Hints):
-            joined = f"{_written(recipe.student)} {_written(recipe.start)}"
-            if joined not in self._hints:
-                self._hints[joined] = self._joined(recipe.student, recipe.start)
-            hints, reason = self._hints[joined]
-            recipe = dataclasses.replace(recipe, start=hints)
-            if reason is not None:
-                reasons.append(reason)
+        recipe, reasons = self._located(recipe)
         limit = self._study.max_parameters
         excess = parameters - limit if limit is not None else 0
         if excess > 0:
@@ -101,19 +93,44 @@ class Screen:
         with user_code(f"{type(student).__name__}.build()"):
             return on_meta(student, self._in_shape, self._classes)
 
-    def _joined(self, chosen: Student, hints: Hints) -> tuple[Hints, str | None]:
-        """The hints with their layers named, and why they cannot work, None where they can."""
-        if not 0 <= hints.member < len(self._teachers):
-            raise Mistake(
-                f"hints from ensemble member {hints.member}, but the teacher has {len(self._teachers)} (counted from 0)"
+    def _located(self, recipe: Recipe) -> tuple[Recipe, list[str]]:
+        """The recipe with the layers of its hints and its attention named, and why these cannot work."""
+        reasons: list[str] = []
+        if isinstance(recipe.start, Hints):
+            hints = self._joined(recipe.student, recipe.start, reasons)
+            assert isinstance(hints, Hints)
+            recipe = dataclasses.replace(recipe, start=hints)
+        if isinstance(recipe.distil, Distil) and recipe.distil.joined is not None:
+            attention = self._joined(recipe.student, recipe.distil.joined, reasons)
+            distil = dataclasses.replace(
+                recipe.distil, teacher_layer=attention.teacher_layer, student_layer=attention.student_layer
             )
-        student, teacher = self._meta(chosen), self._teachers[hints.member]
-        hints = hints.located(student, teacher)
+            recipe = dataclasses.replace(recipe, distil=distil)
+        return recipe, reasons
+
+    def _joined(self, chosen: Student, joined: Joined, reasons: list[str]) -> Joined:
+        """The same with its layers named; why they cannot be joined, where they cannot, is added to `reasons`."""
+        key = f"{_written(chosen)} {_written(joined)}"
+        if key not in self._pairs:
+            self._pairs[key] = self._judged(chosen, joined)
+        located, reason = self._pairs[key]
+        if reason is not None:
+            reasons.append(reason)
+        return located
+
+    def _judged(self, chosen: Student, joined: Joined) -> tuple[Joined, str | None]:
+        if not 0 <= joined.member < len(self._teachers):
+            raise Mistake(
+                f"hints from ensemble member {joined.member}, but the teacher has {len(self._teachers)} "
+                "(counted from 0)"
+            )
+        student, teacher = self._meta(chosen), self._teachers[joined.member]
+        located = joined.located(student, teacher)
         try:
-            hints.check(student, teacher, self._in_shape, self._study.max_regressor_macs)
+            located.check(student, teacher, self._in_shape, self._study.max_regressor_macs)
         except ImpossibleError as error:
-            return hints, str(error)
-        return hints, None
+            return located, str(error)
+        return located, None
 
     def _counted(self, chosen: Student) -> dict[str, float]:
         student = self._meta(chosen)

@@ -110,6 +110,7 @@ class Signals:
         self._data = data
         self._files = SignalFiles(folder, limit_gb * 1e9)
         self._other_N: Tensor | None = None
+        self._votes: tuple[float, ...] | None = None  # () for equal ones, once known
         self.seconds = 0.0
         """Time spent so far computing signals, waiting for those who do, loading them and running the teacher live."""
 
@@ -131,6 +132,15 @@ class Signals:
         if live:
             return self._of_whom(Live(shape, self._timed(lambda inputs_B: _stacked(self._teacher, inputs_B))), views)
         return self._of_whom(Stored(shape, 1, lambda view: self._open_logits(views, view)), views)
+
+    @property
+    def votes(self) -> Tensor | None:
+        """The members' shares (M,) of the ensemble's prediction, None where they are equal."""
+        if self._votes is None:
+            with self._apart():
+                note = self._files.note(self._stem("logits", Views(self._data).key(0)))  # spares a process the teacher
+                self._votes = (note.get("votes") if note is not None else self._teacher.votes) or ()
+        return torch.tensor(self._votes) if self._votes else None
 
     def compute(self, views: Views) -> None:
         """See to it that the logits on all views are there."""
@@ -166,7 +176,13 @@ class Signals:
                 parts=lambda: (
                     member(batch.inputs_B).numpy() for member in members for batch in self._batches(views, view)
                 ),
-                note=lambda: {"signal": "logits", "teacher": self._key, "view": view, "members": len(members)},
+                note=lambda: {
+                    "signal": "logits",
+                    "teacher": self._key,
+                    "view": view,
+                    "members": len(members),
+                    "votes": self._teacher.votes,
+                },
             )
 
         with self._apart():

@@ -39,7 +39,7 @@ def show_front(console: Console, results: Results) -> None:
             f"{row['share']:.2%}",
             f"{row['accuracy']:.2%}",
             f"{row['temperature']:.3g}",
-            f"{row['alpha']:.3g}",
+            "" if math.isnan(row.get("alpha", math.nan)) else f"{row['alpha']:.3g}",
             str(row["start"]),
             str(row["family"]),
             *(str(students[number].get(field, "")) for field in fields),

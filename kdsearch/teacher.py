@@ -5,6 +5,7 @@ Shape letters: M members of the ensemble, N examples, K classes.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Teacher:
     """How to come by a teacher: `build` makes its architecture (never its weights) in any process; the weights are
     trained once with `optim` for `epochs` on the training split, or read from `weights`, a state dict in a
     safetensors file or a torch file of plain tensors. Epoch e of its training is on view e mod V of `augment`'s.
+    `vote` > 0 is the weight of its softened prediction in an ensemble's mean.
     """
 
     build: Callable[[], nn.Module]
@@ -41,8 +43,13 @@ class Teacher:
     weights: str | Path | None = None
     seed: int = 0
     augment: Augmentation | None = None
+    vote: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.vote < math.inf:
+            raise Mistake(
+                f"vote must be above 0 and finite, got {self.vote}; a member without a say is left out of the list"
+            )
         if self.epochs < 1:
             raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs}")
         if self.augment is not None:
@@ -51,19 +58,23 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """A trained teacher: its members, in evaluation mode and without gradients, and the key of its content."""
+    """A trained teacher: its members, in evaluation mode and without gradients, the key of its content, and the
+    members' shares of the prediction, of sum 1 (None: equal ones).
+    """
 
     members: tuple[nn.Module, ...]
     key: str
+    votes: tuple[float, ...] | None = None
 
     @property
     def parameters(self) -> int:
         return sum(count_parameters(member) for member in self.members)
 
     def predictions(self, data: Data, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Predicted classes (N,): the largest mean probability of the members."""
+        """Predicted classes (N,): the largest mean probability of the members, weighted by their votes."""
         split = Split(inputs=inputs, labels=labels)
-        return soften(torch.stack([metrics.logits(member, data, split) for member in self.members]), 1.0).argmax(1)
+        logits_MNK = torch.stack([metrics.logits(member, data, split) for member in self.members])
+        return soften(logits_MNK, 1.0, torch.tensor(self.votes) if self.votes else None).argmax(1)
 
 
 def as_teachers(given: Teacher | Sequence[Teacher]) -> tuple[Teacher, ...]:
@@ -94,8 +105,16 @@ class Untrained:
         return cls(teachers=teachers, members=members, keys=keys)
 
     @property
+    def votes(self) -> tuple[float, ...] | None:
+        """The members' shares of the prediction, of sum 1; None where they are equal."""
+        votes = [teacher.vote for teacher in self.teachers]
+        return None if len(set(votes)) == 1 else tuple(vote / sum(votes) for vote in votes)
+
+    @property
     def key(self) -> str:
-        return hashlib.sha256("/".join(self.keys).encode()).hexdigest()[:32]
+        """Of the whole teacher's content, unequal votes included; weights are kept by each member's own."""
+        keys = [*self.keys, f"votes {json.dumps(self.votes)}"] if self.votes is not None else self.keys
+        return hashlib.sha256("/".join(keys).encode()).hexdigest()[:32]
 
     def freeze(self, data: Data, folder: Path, on_epoch: Callable[[int, Epoch], bool] | None = None) -> Frozen:
         """See `freeze`."""
@@ -106,7 +125,7 @@ class Untrained:
                 report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
                 _load_or_train(teacher, module, data, folder, key, report)
             module.eval().requires_grad_(False)
-        return Frozen(members=self.members, key=self.key)
+        return Frozen(members=self.members, key=self.key, votes=self.votes)
 
 
 def freeze(

@@ -15,7 +15,7 @@ from kdsearch.data.views import Views
 from kdsearch.recipe import Recipe
 from kdsearch.seeds import derive
 from kdsearch.signals import Signals
-from kdsearch.stages import Distil, Start
+from kdsearch.stages import Start, Teaching
 from kdsearch.training import Epoch, TrainState, fit, pack_state, unpack_state
 
 
@@ -139,7 +139,7 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
         student.load_state_dict(state.train.module)
     while done < segment.upto and not stopped:
         starting = done < recipe.start_epochs
-        stage: Start | Distil = recipe.start if starting and recipe.start is not None else recipe.distil
+        stage: Start | Teaching = recipe.start if starting and recipe.start is not None else recipe.distil
         before = 0 if starting else recipe.start_epochs
         whole = recipe.start_epochs if starting else recipe.epochs - recipe.start_epochs
         resumed = state.train if state is not None and done not in (0, recipe.start_epochs) else None
@@ -180,7 +180,7 @@ def _initial(recipe: Recipe, data: Data, seeds: Seeds) -> nn.Module:
 
 def _stage(
     segment: Segment,
-    stage: Start | Distil,
+    stage: Start | Teaching,
     student: nn.Module,
     views: Views,
     signals: Signals,
@@ -189,8 +189,9 @@ def _stage(
     upto: int,
     watch: Callable[[Epoch], bool],
 ) -> TrainState:
-    seed = segment.seeds.distil if isinstance(stage, Distil) else segment.seeds.start
-    work = stage.begin(student, views, signals, seed, live=segment.recipe.live_teacher)
+    recipe, distilling = segment.recipe, stage is segment.recipe.distil
+    seed = segment.seeds.distil if distilling else segment.seeds.start
+    work = stage.begin(student, views, signals, seed, epochs=epochs, live=recipe.live_teacher)
     waited = signals.seconds
 
     def on_epoch(line: Epoch) -> bool:
@@ -202,7 +203,7 @@ def _stage(
     return fit(
         work.module,
         work.loss,
-        optim=segment.recipe.optim,
+        optim=recipe.distil_optim if distilling else recipe.optim,
         examples=len(views.data.train),
         epochs=epochs,
         upto=upto,

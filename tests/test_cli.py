@@ -71,6 +71,31 @@ def test_run_prints_progress_front_report_and_what_to_do_next(done):
     assert "small" in page.read_text(encoding="utf-8")
 
 
+def test_a_study_of_fitnets_own_stage_under_an_ensemble_with_votes_is_shown_without_alphas(tmp_path):
+    path = write_study(
+        tmp_path,
+        ("MLP, ConvNet, Data, Distil,", "MLP, ConvNet, Data, FitNetsDistil,"),
+        (
+            """Distil(temperature=trial.suggest_float("temperature", 1, 10, log=True),
+                                alpha=trial.suggest_float("alpha", 0, 1))""",
+            'FitNetsDistil(temperature=trial.suggest_float("temperature", 1, 10, log=True))',
+        ),
+        (
+            "return Teacher(build=lambda: ConvNet(width=6, depth=3).build(data.shape, data.classes), epochs=2)",
+            "return [Teacher(build=lambda: ConvNet(width=6, depth=3).build(data.shape, data.classes), epochs=2, vote=v)"
+            " for v in (1.0, 3.0)]",
+        ),
+    )
+    ran = kdsearch("run", path, "--workspace", tmp_path / "runs", "--engine", "inline", "--trials", 2, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "T 4, loss fitnets)" in ran.stdout  # the strong default's temperature comes first
+    assert "temperature  alpha" in ran.stdout and "nan" not in ran.stdout.lower()
+    path.write_text(path.read_text().replace("3.0)]", "2.0)]"))
+    other = kdsearch("run", path, "--workspace", tmp_path / "runs", "--engine", "inline", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "has changed in the teacher" in other.stderr
+
+
 def test_running_again_continues_and_says_so(done):
     folder, _ = done
     options = ("--workspace", folder / "runs", "--engine", "inline")

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from kdsearch.layers import find_layer, forward_to, layer_names, layer_shapes, nearest_layer
+from kdsearch.layers import (
+    find_layer,
+    forward_to,
+    forward_to_last,
+    forward_with,
+    layer_names,
+    layer_shapes,
+    nearest_layer,
+)
 from kdsearch.mistakes import Mistake
 from kdsearch.students import ConvNet, on_meta
 
@@ -85,6 +93,38 @@ def test_hooks_are_removed_also_when_the_forward_pass_raises():
     with pytest.raises(RuntimeError, match="no"):
         forward_to(bad, "1", torch.randn(3, 4))
     assert hooks(good) == hooks(bad) == 0
+
+
+@pytest.mark.parametrize("paths", [["0", "2"], ["2", "0"], ["2", "2"]])
+def test_several_layers_are_read_in_one_pass_that_ends_at_the_last(paths):
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2), Fails())
+    inputs = torch.randn(3, 4)
+    found = forward_to_last(module, paths, inputs)
+    assert set(found) == set(paths)
+    torch.testing.assert_close(found["2"], module[:3](inputs))
+    if "0" in found:
+        torch.testing.assert_close(found["0"], module[0](inputs))
+    assert hooks(module) == 0
+
+
+def test_a_layer_is_read_beside_the_output():
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    inputs = torch.randn(3, 4)
+    output, feature = forward_with(module, "1", inputs)
+    torch.testing.assert_close(output, module(inputs))
+    torch.testing.assert_close(feature, module[:2](inputs))
+    (output.sum() + feature.sum()).backward()
+    assert hooks(module) == 0
+    with pytest.raises(RuntimeError, match="no"):
+        forward_with(nn.Sequential(*module, failing := Fails()), "1", inputs)
+    assert hooks(module) == hooks(failing) == 0
+
+
+def test_a_layer_whose_output_is_changed_in_place_is_refused():
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True))
+    with pytest.raises(Mistake, match="what follows layer '0' changes its output in place; name the layer after it"):
+        forward_with(module, "0", torch.randn(3, 4))
+    forward_to(module, "0", torch.randn(3, 4))  # nothing follows
 
 
 def test_a_layer_that_is_never_run_is_named():

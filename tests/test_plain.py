@@ -1,11 +1,11 @@
 """Values that can be written down. What recipes make of them is tested with the recipes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import as_json, digest, is_frozen
+from kdsearch.plain import LATER, as_json, digest, is_frozen
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,16 @@ class Point:
 
 def test_a_value_is_its_class_and_its_fields():
     assert as_json(Point(1.5, ("a", "b"))) == {"kind": "Point", "x": 1.5, "names": ["a", "b"]}
+
+
+def test_a_field_that_came_later_is_written_where_it_is_not_its_default():
+    @dataclass(frozen=True, kw_only=True)
+    class Grown:
+        x: float
+        y: float = field(default=2.0, metadata=LATER)
+
+    assert as_json(Grown(x=1.0, y=2.0)) == {"kind": "Grown", "x": 1.0}
+    assert as_json(Grown(x=1.0, y=3.0)) == {"kind": "Grown", "x": 1.0, "y": 3.0}
 
 
 def test_a_digest_is_of_the_values_and_not_of_how_they_were_written():

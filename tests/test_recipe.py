@@ -11,8 +11,8 @@ from torch import nn
 
 from kdsearch.data.augment import Augment
 from kdsearch.mistakes import Mistake
-from kdsearch.recipe import Recipe
-from kdsearch.stages import Distil, Hints, Pretrain
+from kdsearch.recipe import HOW, Recipe
+from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
 from kdsearch.students import MLP, ConvNet, ResNet
 from kdsearch.training import Optim
 
@@ -27,8 +27,12 @@ CHANGES = {
     "student": {"width": 5, "depth": 4},
     "start": {
         "epochs": 2, "teacher_layer": "block3", "student_layer": 0.5, "regressor": "pooled", "member": 1,
+        "teacher_layer_2": "block3", "student_layer_2": 0.75, "distil_lr_factor": 0.1,
     },
-    "distil": {"temperature": 4.5, "alpha": 0.8},
+    "distil": {
+        "temperature": 4.5, "alpha": 0.8, "loss": "dkd", "standardize": True, "beta": 2.0, "inter_class": 1.0,
+        "intra_class": 1.0, "attention": 1.0, "teacher_layer": 0.75, "student_layer": 0.75,
+    },
     "optim": {
         "name": "adamw", "lr": 2e-2, "schedule": "step", "batch_size": 64, "weight_decay": 0.1, "momentum": 0.8,
         "warmup_epochs": 1.0, "precision": "bf16",
@@ -36,9 +40,27 @@ CHANGES = {
 }  # fmt: skip
 
 
+# fields that go with others: what stands beside them in both recipes that are compared
+BESIDE = {
+    "beta": {"loss": "dkd"},
+    "inter_class": {"loss": "dist"},
+    "intra_class": {"loss": "dist"},
+    "teacher_layer_2": {"student_layer_2": "block2", "teacher_layer_2": "block2"},
+    "student_layer_2": {"student_layer_2": "block2", "teacher_layer_2": "block2"},
+}
+ATTENDING = {"attention": 2.0}
+
+
+def base(part: str, name: str) -> Recipe:
+    beside = ATTENDING if part == "distil" and name.endswith("_layer") else BESIDE.get(name, {})
+    return dataclasses.replace(BASE, **{part: dataclasses.replace(getattr(BASE, part), **beside)})
+
+
 def changed(part: str, name: str) -> Recipe:
-    value = CHANGES[part][name]
-    return dataclasses.replace(BASE, **{part: dataclasses.replace(getattr(BASE, part), **{name: value})})
+    before = base(part, name)
+    return dataclasses.replace(
+        before, **{part: dataclasses.replace(getattr(before, part), **{name: CHANGES[part][name]})}
+    )
 
 
 def test_every_field_of_every_part_is_tried_below():
@@ -48,9 +70,11 @@ def test_every_field_of_every_part_is_tried_below():
 
 @pytest.mark.parametrize(("part", "name"), [(part, name) for part, changes in CHANGES.items() for name in changes])
 def test_the_fingerprint_differs_for_each_field(part, name):
-    assert changed(part, name).fingerprint() != BASE.fingerprint()
-    # the start's depends on student, start and optim alone
-    assert (changed(part, name).start_fingerprint() == BASE.start_fingerprint()) == (part == "distil")
+    before, after = base(part, name), changed(part, name)
+    assert after.fingerprint() != before.fingerprint()
+    # the start's depends on student, start and optim alone, and not on what comes after it
+    later = part == "distil" or name == "distil_lr_factor"
+    assert (after.start_fingerprint() == before.start_fingerprint()) == later
 
 
 def test_the_fingerprint_differs_for_the_budget_the_family_and_the_start():
@@ -73,6 +97,12 @@ def test_fingerprints_of_stored_studies_stay_what_they_are():
     assert (recipe.fingerprint(), recipe.start_fingerprint()) == ("ad6bc53d7f6379d9", "534b4e1a33006c53")
     assert set(recipe.to_json()) == {"student", "start", "distil", "optim", "epochs"}
     assert not {"augment", "live_teacher"} & set(recipe.describe())
+    assert set(recipe.to_json()["distil"]) == {"kind", "temperature", "alpha"}
+    assert set(recipe.to_json()["start"]) == {
+        *("kind", "epochs", "teacher_layer", "student_layer", "regressor", "member")
+    }
+    pretrained = dataclasses.replace(recipe, start=Pretrain(epochs=3))
+    assert (pretrained.fingerprint(), pretrained.start_fingerprint()) == ("f6df2a0a524af303", "b917d402a205b5f8")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +148,42 @@ def test_the_description_is_flat_and_has_both_readings_of_alpha():
     assert (described["teacher_layer"], described["student_layer"]) == ("block2", "block1")
     assert (described["optim"], described["lr"]) == ("adam", 1e-2)
     assert all(isinstance(value, (str, int, float, bool)) for value in described.values())
+
+
+def test_the_description_has_what_is_on_and_nothing_else():
+    plain = set(BASE.describe())
+    cases = {
+        Distil(loss="dkd"): {"beta"},
+        Distil(loss="dist"): {"inter_class", "intra_class"},
+        Distil(standardize=True): {"standardize"},
+        Distil(attention=3.0): {"attention", "attention_teacher_layer", "attention_student_layer"},
+    }
+    for distil, further in cases.items():
+        described = dataclasses.replace(BASE, distil=distil).describe()
+        assert set(described) == plain | further
+        assert set(described) - plain <= HOW
+        assert described["loss"] == distil.loss
+    second = dataclasses.replace(BASE.start, teacher_layer_2=0.25, student_layer_2=0.25, distil_lr_factor=0.1)
+    described = dataclasses.replace(BASE, start=second).describe()
+    assert set(described) - plain == {"teacher_layer_2", "student_layer_2", "distil_lr_factor"} <= HOW
+
+
+def test_fitnets_own_stage_is_described_without_an_alpha_and_with_its_mean_weight():
+    described = dataclasses.replace(BASE, distil=FitNetsDistil()).describe()
+    assert "alpha" not in described
+    assert (described["loss"], described["temperature"]) == ("fitnets", 3.0)
+    assert (described["hard_weight"], described["soft_weight"]) == (1.0, 2.5)
+    assert (described["first_weight"], described["last_weight"]) == (4.0, 1.0)
+    assert set(described) - set(BASE.describe()) <= HOW
+
+
+@pytest.mark.parametrize("start", [Pretrain(epochs=3, distil_lr_factor=0.1), Hints(epochs=3, distil_lr_factor=0.1)])
+def test_the_start_may_lower_the_distil_stages_learning_rate(start):
+    recipe = dataclasses.replace(BASE, start=start)
+    assert recipe.distil_optim.lr == pytest.approx(1e-3)
+    assert dataclasses.replace(recipe.distil_optim, lr=1e-2) == recipe.optim
+    assert BASE.distil_optim == BASE.optim
+    assert dataclasses.replace(BASE, start=None).distil_optim == BASE.optim
 
 
 @pytest.mark.parametrize(("start", "name"), [(None, "none"), (Pretrain(epochs=3), "pretrain")])
@@ -196,7 +262,7 @@ def test_a_student_must_be_a_frozen_dataclass_that_builds(student):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"distil": None}, "distil must be of Distil, got NoneType"),
+        ({"distil": None}, "distil must be of Distil or FitNetsDistil, got NoneType"),
         ({"optim": "adam"}, "optim must be of Optim, got str"),
         ({"start": "hints"}, "start must be None, Hints or Pretrain, got str"),
         ({"augment": "flip"}, r"augment must be Augment\(...\) or a frozen dataclass .* got str"),

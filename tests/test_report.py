@@ -186,6 +186,15 @@ def test_student_columns_are_those_that_are_no_part_of_start_distil_or_optim():
     assert student_columns(frame(some(), facts())) == ["family", "width"]
 
 
+def test_front_table_names_the_losses_where_they_differ():
+    table = frame([trial(0, 10, 0.6, described={"loss": "kd"}), trial(1, 20, 0.7, described={"loss": "dkd"})], facts())
+    columns = {column.title: column.cells for column in tables.front_columns(table, facts())}
+    assert columns["loss"] == ["kd", "dkd"]
+    plain = frame([trial(0, 10, 0.6, described={"loss": "kd"})], facts())
+    assert "loss" not in {column.title for column in tables.front_columns(plain, facts())}
+    assert student_columns(table) == ["family", "width"]
+
+
 def test_front_table_says_how_small_and_how_far_below_the_teacher():
     columns = {column.title: column.cells for column in tables.front_columns(frame(some(), facts()), facts())}
     assert columns["trial"] == ["4", "0", "2"]

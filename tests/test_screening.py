@@ -8,7 +8,7 @@ from kdsearch import metrics
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Screen, check_space
-from kdsearch.stages import Hints
+from kdsearch.stages import Distil, Hints
 from kdsearch.students import MLP, ConvNet, on_meta
 from kdsearch.study import Study
 
@@ -55,6 +55,35 @@ def test_hint_layers_are_named(screen):
     assert candidate.recipe.start.student_layer == "block2"
     same = screen()(hinted(teacher_layer="block2", student_layer="block2"))
     assert candidate.recipe.fingerprint() == same.recipe.fingerprint()
+
+
+def test_attentions_layers_are_named(screen):
+    sampled = Recipe(student=STUDENT, distil=Distil(attention=5.0, teacher_layer=0.75, student_layer=0.5))
+    candidate = screen()(sampled)
+    assert candidate.reason is None
+    assert (candidate.recipe.distil.teacher_layer, candidate.recipe.distil.student_layer) == ("block2", "block1")
+    named = dataclasses.replace(sampled.distil, teacher_layer="block2", student_layer="block1")
+    assert candidate.recipe.fingerprint() == dataclasses.replace(sampled, distil=named).fingerprint()
+    with pytest.raises(Mistake, match="the student has no layer 'block7'"):
+        screen()(Recipe(student=STUDENT, distil=Distil(attention=5.0, student_layer="block7")))
+
+
+def test_attention_without_maps_is_screened_with_the_reason_beside_the_hints(screen):
+    recipe = Recipe(
+        student=MLP(width=4, depth=2), start=Hints(epochs=1, regressor="pooled"), distil=Distil(attention=1.0)
+    )
+    reason = screen()(recipe).reason
+    assert "hints cannot join features of shape (4,)" in reason
+    assert "attention transfer compares maps (C, H, W); the student's layer 'hidden1' gives (4,)" in reason
+
+
+def test_a_second_pair_of_hints_is_named_and_counts_for_the_limit(screen):
+    recipe = hinted(student_layer_2=0.5, teacher_layer_2=1.0)
+    start = screen()(recipe).recipe.start
+    assert (start.teacher_layer_2, start.student_layer_2) == ("block3", "block2")
+    macs = 8 * 3 * 7 * 7 * 2 * 2 + 8 * 6 * 3 * 3 * 2 * 2  # 8x8 to 2x2 and 4x4 to 2x2
+    assert screen(max_regressor_macs=macs)(recipe).reason is None
+    assert f"costs {macs:,} macs" in screen(max_regressor_macs=macs - 1)(recipe).reason
 
 
 def test_hints_from_a_larger_map_are_screened_with_the_reason(screen):

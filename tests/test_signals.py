@@ -169,6 +169,25 @@ def test_the_members_of_an_ensemble_are_kept_apart(frozen, tiny_data, as_is, tmp
     assert signals.features(as_is, "1", member=1, live=runs)(batch).shape == (60, 5)
 
 
+def test_votes_are_known_without_the_teacher_once_its_logits_are_kept(frozen, tiny_data, as_is, tmp_path):
+    counted = Counted(Frozen(members=frozen.members * 2, key="voted", votes=(0.25, 0.75)))
+    first = Signals(counted, "voted", tiny_data, tmp_path)
+    torch.testing.assert_close(first.votes, torch.tensor([0.25, 0.75]))
+    first.compute(as_is)
+    later = Signals(counted, "voted", tiny_data, tmp_path)
+    torch.testing.assert_close(later.votes, torch.tensor([0.25, 0.75]))
+    assert counted.calls == 1
+
+
+def test_equal_votes_are_none(open_signals, counted, as_is):
+    signals = open_signals()
+    assert signals.votes is None
+    signals.compute(as_is)
+    calls = counted.calls
+    assert open_signals().votes is None
+    assert counted.calls == calls
+
+
 class Scaled(nn.Module):
     def __init__(self, factor: float) -> None:
         super().__init__()

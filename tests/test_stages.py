@@ -1,5 +1,6 @@
-"""The stages: what each trains, what it leaves alone, and FitNets' regressor by the paper's numbers."""
+"""The stages: what each trains and what it leaves alone."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,12 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from kdsearch import metrics
 from kdsearch.data.augment import Augment
 from kdsearch.data.views import Views
 from kdsearch.layers import forward_to
 from kdsearch.mistakes import Mistake
-from kdsearch.stages import Distil, Hints, ImpossibleError, Pretrain
+from kdsearch.stages import Distil, FitNetsDistil, Hints, ImpossibleError, Pretrain
 from kdsearch.students import MLP, ConvNet, count_parameters, on_meta
 from kdsearch.training import Optim, fit
 
@@ -43,7 +43,7 @@ def train(work, epochs: int = 2) -> None:
 def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals, regressor, teacher_layer, guided):
     hints = Hints(epochs=2, teacher_layer=teacher_layer, student_layer=guided, regressor=regressor)
     before = snapshot(student)
-    train(hints.begin(student, Views(tiny_data), signals, 0))
+    train(hints.begin(student, Views(tiny_data), signals, 0, epochs=2))
     for name, tensor in student.state_dict().items():
         above = name.split(".")[0] > guided  # block1 < block2 < block3 < classifier
         # bit for bit, batch-norm statistics and their counters included; below, all of these move
@@ -51,7 +51,9 @@ def test_hints_change_nothing_above_the_guided_layer(student, tiny_data, signals
 
 
 def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signals):
-    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
+    work = Hints(epochs=8, teacher_layer="block2", student_layer="block2").begin(
+        student, Views(tiny_data), signals, 0, epochs=2
+    )
     everything = torch.arange(60)
     before = work.loss(everything, 0)["loss"].item()
     train(work, epochs=8)
@@ -59,7 +61,9 @@ def test_hints_bring_the_student_nearer_to_the_teacher(student, tiny_data, signa
 
 
 def test_hints_train_a_regressor_that_is_not_in_the_student(student, tiny_data, signals):
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(student, Views(tiny_data), signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(
+        student, Views(tiny_data), signals, 0, epochs=2
+    )
     names, parameters = set(student.state_dict()), count_parameters(student)
     regressor = work.module.get_submodule("regressor")
     before = regressor.weight.clone()
@@ -77,7 +81,7 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (
-        hints.begin(student, Views(tiny_data), signals, seed).module.get_submodule("regressor").weight
+        hints.begin(student, Views(tiny_data), signals, seed, epochs=2).module.get_submodule("regressor").weight
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
@@ -85,9 +89,11 @@ def test_the_regressor_is_seeded(student, tiny_data, signals):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny_data, signals, frozen):
+def test_golden_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny_data, signals, frozen):
     student = ConvNet(width=4, depth=3).build((1, 8, 8), 3).eval()
-    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(student, Views(tiny_data), signals, 0)
+    work = Hints(epochs=2, teacher_layer="block2", student_layer="block2").begin(
+        student, Views(tiny_data), signals, 0, epochs=2
+    )
     work.module.eval()
     assert count_parameters(work.module) == count_parameters(student)
     index = torch.tensor([41, 3, 17])
@@ -97,10 +103,82 @@ def test_hint_loss_of_equal_shapes_needs_no_regressor_and_is_equation_three(tiny
     assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
+TWO = Hints(
+    epochs=2, teacher_layer="block3", student_layer="block2", teacher_layer_2="block1", student_layer_2="block1"
+)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_golden_two_pairs_of_hints_add_up(student, tiny_data, signals, live):
+    student.eval()
+    index = torch.tensor([7, 8, 30])
+    both = TWO.begin(student, Views(tiny_data), signals, 3, epochs=2, live=live)
+    assert set(both.module) == {"student", "regressor", "regressor_2"}
+    higher = dataclasses.replace(TWO, teacher_layer_2=None, student_layer_2=None)
+    lower = dataclasses.replace(higher, teacher_layer="block1", student_layer="block1")
+    first = higher.begin(student, Views(tiny_data), signals, 3, epochs=2, live=live)
+    second = lower.begin(student, Views(tiny_data), signals, 3, epochs=2, live=live)
+    # the first regressor is seeded as if it were alone
+    assert torch.equal(both.module["regressor"].weight, first.module["regressor"].weight)
+    second.module["regressor"].load_state_dict(both.module["regressor_2"].state_dict())
+    terms = both.loss(index, 0)
+    assert terms["hint"].item() == pytest.approx(first.loss(index, 0)["loss"].item(), rel=1e-5)
+    assert terms["hint_2"].item() == pytest.approx(second.loss(index, 0)["loss"].item(), rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(terms["hint"].item() + terms["hint_2"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_two_pairs_of_hints_train_up_to_the_higher_guided_layer(student, tiny_data, signals, swapped):
+    hints = TWO
+    if swapped:
+        hints = Hints(
+            epochs=2, teacher_layer="block1", student_layer="block1", teacher_layer_2="block3", student_layer_2="block2"
+        )
+    before = snapshot(student)
+    work = hints.begin(student, Views(tiny_data), signals, 0, epochs=2)
+    regressors = snapshot(work.module["regressor"]), snapshot(work.module["regressor_2"])
+    train(work)
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (name.split(".")[0] > "block2"), name
+    for module, old in zip((work.module["regressor"], work.module["regressor_2"]), regressors, strict=True):
+        assert not torch.equal(module.weight, old["weight"])
+
+
+def test_two_pairs_of_hints_are_located_and_limited_together(student, frozen):
+    relative = Hints(epochs=1, teacher_layer=1.0, student_layer=0.75, teacher_layer_2=0.3, student_layer_2=0.3)
+    hints = relative.located(student, frozen.members[0])
+    assert (hints.teacher_layer, hints.student_layer) == ("block3", "block2")
+    assert (hints.teacher_layer_2, hints.student_layer_2) == ("block1", "block1")
+    macs = 8 * 6 * 3 * 3 * 2 * 2 + 4 * 3 * 8 * 8  # 4x4 to 2x2: k = 3; 8x8 to 8x8: k = 1
+    hints.check(student, frozen.members[0], (1, 8, 8), macs)
+    with pytest.raises(
+        ImpossibleError, match=rf"from \(6, 4, 4\) to .* and from \(3, 8, 8\) to .* costs {macs:,} macs"
+    ):
+        hints.check(student, frozen.members[0], (1, 8, 8), macs - 1)
+    same = Hints(epochs=1, teacher_layer=0.5, student_layer=0.5, teacher_layer_2=0.6, student_layer_2=0.6)
+    with pytest.raises(ImpossibleError, match="both pairs of hints are teacher 'block2' and student 'block2'"):
+        same.located(student, frozen.members[0]).check(student, frozen.members[0], (1, 8, 8), 10**9)
+
+
+@pytest.mark.parametrize("name", ["teacher_layer_2", "student_layer_2"])
+def test_half_a_second_pair_is_refused(name):
+    with pytest.raises(Mistake, match="a second pair of hints needs both teacher_layer_2 and student_layer_2"):
+        Hints(epochs=1, **{name: "block1"})
+    with pytest.raises(Mistake, match=f"{name} must be a layer's dotted path or a relative position"):
+        Hints(epochs=1, **{"teacher_layer_2": 0.5, "student_layer_2": 0.5, name: 2.0})
+
+
+@pytest.mark.parametrize("stage", [Hints, Pretrain])
+@pytest.mark.parametrize("factor", [0, -1, math.inf, math.nan])
+def test_a_factor_of_the_learning_rate_is_above_zero(stage, factor):
+    with pytest.raises(Mistake, match=f"distil_lr_factor must be above 0 and finite, got {factor}"):
+        stage(epochs=1, distil_lr_factor=factor)
+
+
 def test_hints_of_flat_features_use_a_linear_regressor(tiny_data, frozen, signals):
     student = MLP(width=5, depth=2).build((1, 8, 8), 3)
     work = Hints(epochs=1, teacher_layer="classifier.1", student_layer="hidden1").begin(
-        student, Views(tiny_data), signals, 0
+        student, Views(tiny_data), signals, 0, epochs=1
     )
     assert work.module.get_submodule("regressor").weight.shape == (8, 5)
     train(work)
@@ -110,64 +188,12 @@ def test_pooled_hints_compare_at_the_smaller_map(student, tiny_data, signals):
     hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2", regressor="pooled")
     student.eval()
     views = Views(tiny_data)
-    work = hints.begin(student, views, signals, 0)
+    work = hints.begin(student, views, signals, 0, epochs=2)
     index = torch.tensor([5, 50])
     ours = forward_to(student, "block2", tiny_data.normalize(tiny_data.train.inputs[index]))  # (2, 6, 4, 4)
     wanted = functional.avg_pool2d(signals.features(views, "block1").view(0)[index].float(), 2)  # 8x8 to 4x4
     expected = 0.5 * (work.module.get_submodule("regressor")(ours) - wanted).square().sum() / 2
     assert work.loss(index, 0)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_the_papers_expensive_regressor():
-    # 28x28 to 7x7 means k = 22; 8 to 64 channels: 22 * 22 * 8 * 64 weights, each used 7 * 7 times
-    hints = Hints(epochs=1)
-    regressor = hints.regressor_between((8, 28, 28), (64, 7, 7))
-    assert regressor.weight.shape == (64, 8, 22, 22)
-    assert regressor.weight.numel() == 247_808
-    assert hints.regressor_macs((8, 28, 28), (64, 7, 7)) == 247_808 * 49 == 12_142_592
-
-
-def test_the_pooled_regressor_of_the_same_gap_is_cheap():
-    hints = Hints(epochs=1, regressor="pooled")
-    assert hints.regressor_between((8, 28, 28), (64, 7, 7)).weight.shape == (64, 8, 1, 1)
-    assert hints.regressor_macs((8, 28, 28), (64, 7, 7)) == 8 * 64 * 49
-
-
-sides = st.integers(1, 12)
-
-
-@given(guided=st.tuples(st.integers(1, 4), sides, sides), wanted=st.tuples(st.integers(1, 4), sides, sides))
-def test_the_convolutional_regressor_gives_the_teachers_shape_or_is_impossible(guided, wanted):
-    hints = Hints(epochs=1, teacher_layer="t", student_layer="s")
-    if wanted[1] > guided[1] or wanted[2] > guided[2]:
-        with pytest.raises(ImpossibleError, match=r"cannot enlarge a map: .*regressor='pooled' can"):
-            hints.regressor_between(guided, wanted)
-        return
-    with torch.device("meta"):
-        regressor = hints.regressor_between(guided, wanted)
-        assert regressor(torch.empty(2, *guided)).shape == (2, *wanted)
-        if guided != wanted:
-            assert hints.regressor_macs(guided, wanted) == metrics.macs(regressor, guided)
-
-
-def test_a_larger_map_of_the_teacher_is_impossible_with_both_sizes_in_the_message():
-    hints = Hints(epochs=1, teacher_layer="block1", student_layer="block2")
-    with pytest.raises(ImpossibleError, match=r"teacher 'block1' is 8x8, student 'block2' 4x4; regressor='pooled' can"):
-        hints.regressor_between((3, 4, 4), (4, 8, 8))
-
-
-@pytest.mark.parametrize("regressor", ["conv", "pooled"])
-@pytest.mark.parametrize(("guided", "wanted"), [((8,), (4, 2, 2)), ((4, 2, 2), (8,)), ((5, 8), (5, 8)), ((), ())])
-def test_features_of_different_kinds_cannot_be_joined(regressor, guided, wanted):
-    with pytest.raises(ImpossibleError, match="hints cannot join features of shape"):
-        Hints(epochs=1, regressor=regressor).regressor_between(guided, wanted)
-
-
-def test_equal_shapes_need_no_regressor():
-    hints = Hints(epochs=1)
-    assert isinstance(hints.regressor_between((4, 8, 8), (4, 8, 8)), nn.Identity)
-    assert isinstance(hints.regressor_between((7,), (7,)), nn.Identity)
-    assert hints.regressor_macs((4, 8, 8), (4, 8, 8)) == 0
 
 
 def test_a_regressor_above_the_limit_is_impossible_with_the_way_out(student, frozen):
@@ -201,7 +227,7 @@ def test_an_unknown_layer_names_those_that_exist(student, frozen, owner):
 
 def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_data):
     before = snapshot(student)
-    work = Pretrain(epochs=2).begin(student, Views(tiny_data), None, 0)  # no signals: the teacher has no say
+    work = Pretrain(epochs=2).begin(student, Views(tiny_data), None, 0, epochs=2)  # no signals: the teacher has no say
     train(work)
     assert all(not torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
     assert work.module is student
@@ -211,33 +237,6 @@ def test_pretraining_moves_the_whole_student_by_the_labels_alone(student, tiny_d
     logits = student(tiny_data.normalize(tiny_data.train.inputs[index]))
     expected = functional.cross_entropy(logits, tiny_data.train.labels[index]).item()
     assert work.loss(index, 0)["loss"].item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, signals, frozen, alpha):
-    student.eval()
-    work = Distil(temperature=3.0, alpha=alpha).begin(student, Views(tiny_data), signals, 0)
-    index = torch.tensor([33, 1, 59, 12])
-    inputs = tiny_data.normalize(tiny_data.train.inputs[index])
-    ours, theirs = student(inputs), frozen.members[0](inputs)  # the teacher live, on the same examples
-    hard = functional.cross_entropy(ours, tiny_data.train.labels[index])
-    soft = 9 * ((theirs / 3).softmax(1) * ((theirs / 3).log_softmax(1) - (ours / 3).log_softmax(1))).sum(1).mean()
-    terms = work.loss(index, 0)
-    assert terms["hard"].item() == pytest.approx(hard.item(), rel=1e-4)
-    assert terms["soft"].item() == pytest.approx(soft.item(), rel=1e-4)
-    assert terms["loss"].item() == pytest.approx(((1 - alpha) * hard + alpha * soft).item(), rel=1e-4)
-
-
-@pytest.mark.parametrize("temperature", [0, -1, math.inf, math.nan])
-def test_a_temperature_that_is_not_above_zero_is_refused(temperature):
-    with pytest.raises(Mistake, match=f"temperature must be above 0, got {temperature}; 1 leaves the distribution"):
-        Distil(temperature=temperature)
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
-def test_an_alpha_outside_zero_to_one_is_refused(alpha):
-    with pytest.raises(Mistake, match=rf"alpha must be in \[0, 1\], got {alpha}; it weighs the soft \(teacher\) term"):
-        Distil(alpha=alpha)
 
 
 @pytest.mark.parametrize("stage", [Hints, Pretrain])
@@ -261,6 +260,10 @@ def test_an_unknown_regressor_is_refused():
 
 STAGES = {
     "distil": Distil(temperature=2.0, alpha=0.7),
+    "dkd": Distil(temperature=2.0, alpha=0.7, loss="dkd", beta=2.0),
+    "dist": Distil(temperature=2.0, alpha=0.7, loss="dist", standardize=True),
+    "attention": Distil(temperature=2.0, attention=20.0, teacher_layer="block2", student_layer="block1"),
+    "fitnets": FitNetsDistil(),
     "hints": Hints(epochs=5, teacher_layer="block2", student_layer="block1"),
     "pooled": Hints(epochs=5, teacher_layer="block1", student_layer="block2", regressor="pooled"),
 }
@@ -289,17 +292,17 @@ def test_a_teacher_that_is_looked_up_and_one_that_runs_live_give_the_same_loss(
         with torch.random.fork_rng():
             torch.manual_seed(0)
             student = ConvNet(width=3, depth=3).build((1, 8, 8), 3).eval()
-        work = STAGES[stage].begin(student, views, signals, 0, live=live)
+        work = STAGES[stage].begin(student, views, signals, 0, epochs=5, live=live)
         losses.append(work.loss(torch.tensor(index), epoch)["loss"])
         losses[-1].backward()  # a live teacher's outputs can be differentiated against
     # logits are kept exactly, features to 11 bits; the square of the difference doubles the relative error
-    torch.testing.assert_close(*losses, rtol=1e-4 if stage == "distil" else 5e-3, atol=1e-5)
+    torch.testing.assert_close(*losses, rtol=1e-4 if stage in ("distil", "dkd", "dist", "fitnets") else 5e-3, atol=1e-5)
 
 
 def test_a_live_teacher_stays_as_it_is(student, tiny_data, signals, frozen):
     before = snapshot(frozen.members[0])
     work = Hints(epochs=2, teacher_layer="block2", student_layer="block1").begin(
-        student, Views(tiny_data), signals, 0, live=True
+        student, Views(tiny_data), signals, 0, epochs=5, live=True
     )
     train(work)
     assert all(torch.equal(tensor, before[name]) for name, tensor in frozen.members[0].state_dict().items())

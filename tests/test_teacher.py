@@ -129,6 +129,35 @@ def test_another_teacher_has_another_key(tiny_data, tiny_teacher, frozen, tmp_pa
     assert other.key != frozen.key
 
 
+def test_golden_votes_weigh_the_members_probabilities(tiny_data, tiny_teacher, tmp_path, epochs):
+    other = dataclasses.replace(tiny_teacher, seed=1)
+    equal_votes = freeze([tiny_teacher, other], tiny_data, tmp_path)
+    heavier = dataclasses.replace(other, vote=3.0)
+    weighted = freeze([tiny_teacher, heavier], tiny_data, tmp_path, on_epoch=epochs)
+    assert epochs.seen == []  # the members' weights are the same
+    assert weighted.votes == (0.25, 0.75)
+    assert weighted.key != equal_votes.key
+    inputs, labels = tiny_data.validation.inputs, tiny_data.validation.labels
+    one, two = (metrics.logits(member, tiny_data, tiny_data.validation).softmax(1) for member in weighted.members)
+    assert torch.equal(weighted.predictions(tiny_data, inputs, labels), (0.25 * one + 0.75 * two).argmax(1))
+    almost_alone = freeze([dataclasses.replace(tiny_teacher, vote=1e-9), other], tiny_data, tmp_path)
+    assert torch.equal(almost_alone.predictions(tiny_data, inputs, labels), two.argmax(1))
+
+
+def test_equal_votes_are_no_votes(tiny_data, tiny_teacher, tmp_path):
+    other = dataclasses.replace(tiny_teacher, seed=1)
+    pair = freeze([tiny_teacher, other], tiny_data, tmp_path)
+    twos = [dataclasses.replace(teacher, vote=2.0) for teacher in (tiny_teacher, other)]
+    assert (freeze(twos, tiny_data, tmp_path).key, pair.votes) == (pair.key, None)
+    assert freeze(dataclasses.replace(tiny_teacher, vote=2.0), tiny_data, tmp_path).votes is None
+
+
+@pytest.mark.parametrize("vote", [0, -1.0, float("inf"), float("nan")])
+def test_a_vote_is_above_zero(tiny_teacher, vote):
+    with pytest.raises(Mistake, match=f"vote must be above 0 and finite, got {vote}; a member without a say is left"):
+        dataclasses.replace(tiny_teacher, vote=vote)
+
+
 def test_a_teacher_may_be_trained_on_augmented_views(tiny_data, tiny_teacher, frozen, tmp_path):
     augmented = dataclasses.replace(tiny_teacher, augment=Augment(shift=1, mixup=0.2, views=2))
     other = freeze(augmented, tiny_data, tmp_path / "a")

@@ -14,7 +14,7 @@ from kdsearch.data.views import Views
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.recipe import Recipe
 from kdsearch.signals import Signals
-from kdsearch.stages import Distil, Hints, Pretrain
+from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
 from kdsearch.students import ConvNet
 from kdsearch.training import DivergedError, Optim
 from kdsearch.trial import Progress, Seeds, Segment, TrialState, advance
@@ -33,6 +33,25 @@ RECIPES = {
         start=Hints(epochs=3, teacher_layer="block1", student_layer="block2", regressor="pooled"),
     ),
     "pretrain": Recipe(student=STUDENT, optim=OPTIM, epochs=5, start=Pretrain(epochs=2)),
+    "two pairs of hints, then attention": Recipe(
+        student=STUDENT,
+        optim=OPTIM,
+        epochs=5,
+        start=Hints(
+            epochs=2, teacher_layer="block3", student_layer="block2", teacher_layer_2="block1", student_layer_2="block1"
+        ),
+        distil=Distil(loss="dist", attention=10.0, teacher_layer="block2", student_layer="block3"),
+    ),
+    "pretrain, slower, then FitNets' own": Recipe(
+        student=STUDENT, optim=OPTIM, epochs=5, start=Pretrain(epochs=1, distil_lr_factor=0.1), distil=FitNetsDistil()
+    ),
+    "augmented decoupled": Recipe(
+        student=STUDENT,
+        optim=OPTIM,
+        epochs=5,
+        distil=Distil(loss="dkd", standardize=True, beta=4.0),
+        augment=Augment(shift=1, mixup=0.3, views=2),
+    ),
     "augmented hints": Recipe(
         student=STUDENT,
         optim=OPTIM,
@@ -153,9 +172,52 @@ def test_hints_then_distil_in_one_call_equals_each_in_its_own(tiny_data, signals
     assert same(bits(advance(segment(recipe, 5, start.state), tiny_data, signals)), bits(whole))
 
 
+def test_golden_pretraining_is_followed_by_a_tenth_of_the_learning_rate(tiny_data, signals):
+    # Wang & Lan 2017: 0.1, then 0.01
+    optim = Optim(name="sgd", lr=0.1, schedule="constant", batch_size=20)
+    start = Pretrain(epochs=2, distil_lr_factor=0.1)
+    recipe = Recipe(student=STUDENT, start=start, optim=optim, epochs=5)
+    curve = advance(segment(recipe, 5), tiny_data, signals).curve
+    assert [line["lr"] for line in curve] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.01])
+    # linear over each stage anew: the last of three batches is at 2/3 of an epoch
+    recipe = dataclasses.replace(recipe, optim=dataclasses.replace(optim, schedule="linear"))
+    curve = advance(segment(recipe, 5), tiny_data, signals).curve
+    expected = [0.1 * (1 - (2 / 3) / 2), 0.1 * (1 - (5 / 3) / 2)]
+    expected += [0.01 * (1 - (epoch + 2 / 3) / 3) for epoch in range(3)]
+    assert [line["lr"] for line in curve] == pytest.approx(expected)
+
+
+def test_golden_fitnets_lambda_is_a_column_that_falls_from_four_to_one(undisturbed):
+    curve = undisturbed[RECIPES["pretrain, slower, then FitNets' own"]].curve
+    assert [line.get("soft_weight") for line in curve] == [None, *(pytest.approx(w) for w in (4, 3, 2, 1))]
+    for line in curve[1:]:
+        assert line["loss"] == pytest.approx(line["hard"] + line["soft_weight"] * line["soft"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "hints", "columns"),
+    [
+        (
+            "two pairs of hints, then attention",
+            {"hint", "hint_2"},
+            {"hard", "soft", "inter_class", "intra_class", "attention"},
+        ),
+        ("augmented decoupled", set(), {"hard", "soft", "tckd", "nckd"}),
+        ("no start", set(), {"hard", "soft"}),
+    ],
+)
+def test_the_terms_are_columns_of_the_curve(undisturbed, recipe, hints, columns):
+    always = {"stage", "epoch", "loss", "lr", "validation_accuracy", "seconds", "evaluation_seconds", "at_ms"}
+    first, last = undisturbed[RECIPES[recipe]].curve[0], undisturbed[RECIPES[recipe]].curve[-1]
+    assert set(last) == always | columns
+    if hints:
+        assert set(first) == (always | hints) - {"validation_accuracy"}
+
+
 def test_equal_starts_are_seeded_alike_and_give_the_same_bits_in_any_trial(tiny_data, signals):
     one = RECIPES["hints"]
-    other = dataclasses.replace(one, distil=Distil(temperature=9.0, alpha=0.1), epochs=4)
+    slower = dataclasses.replace(one.start, distil_lr_factor=0.1)
+    other = dataclasses.replace(one, start=slower, distil=Distil(temperature=9.0, alpha=0.1), epochs=4)
     ours, theirs = Seeds.of(0, one, 1), Seeds.of(0, other, 2)
     assert ours.start == theirs.start
     assert ours.distil != theirs.distil

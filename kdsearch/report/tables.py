@@ -59,7 +59,8 @@ def front_columns(table: pd.DataFrame, facts: StudyFacts) -> list[Column]:
         columns += _confirmed_columns(members)
     further = [name for name in facts.objectives if name not in ("accuracy", "parameters")]
     students = student_columns(members)
-    for name in [*further, *(c for c in ("start", "temperature", "alpha") if c in members), *students]:
+    recipe = ("start", "loss", "temperature", "alpha") if _varied_loss(members) else ("start", "temperature", "alpha")
+    for name in [*further, *(c for c in recipe if c in members), *students]:
         columns.append(Column(title=name, cells=_shown(members[name]), number=_numeric(members[name])))
     return columns
 
@@ -193,6 +194,11 @@ def rule_words(facts: StudyFacts) -> str:
     """What puts a trial on this study's front."""
     known = [f"{name} ({OBJECTIVES[name].direction}d)" if name in OBJECTIVES else name for name in facts.objectives]
     return f"no other trial is at least as good in {' and '.join(known)} and better in one"
+
+
+def _varied_loss(members: pd.DataFrame) -> bool:
+    """Whether a member learned by another loss than plain distillation; studies of old have no such column."""
+    return "loss" in members and bool((members["loss"].dropna() != "kd").any())
 
 
 def _shown(column: pd.Series) -> list[str]:

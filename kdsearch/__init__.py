@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, Hints, Pretrain
-    from kdsearch.students import MLP, ConvNet, ResNet, Student
+    from kdsearch.students import MLP, ConvNet, MaxoutNet, ResNet, Student
     from kdsearch.study import Study
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
@@ -42,7 +42,7 @@ _HOMES = {
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
     "kdsearch.stages": ("Distil", "Hints", "Pretrain"),
-    "kdsearch.students": ("MLP", "ConvNet", "ResNet", "Student"),
+    "kdsearch.students": ("MLP", "ConvNet", "MaxoutNet", "ResNet", "Student"),
     "kdsearch.study": ("Study",),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
@@ -58,6 +58,7 @@ __all__ = [
     "Data",
     "Distil",
     "Hints",
+    "MaxoutNet",
     "Mistake",
     "Optim",
     "Pretrain",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, Hints, Pretrain
-    from kdsearch.students import MLP, ConvNet, MaxoutNet, ResNet, Student
+    from kdsearch.students import MLP, ConvNet, MaxoutNet, MobileNet, ResNet, Student, TextConvNet, TextTransformer, ViT
     from kdsearch.study import Study
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
@@ -42,7 +42,10 @@ _HOMES = {
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
     "kdsearch.stages": ("Distil", "Hints", "Pretrain"),
-    "kdsearch.students": ("MLP", "ConvNet", "MaxoutNet", "ResNet", "Student"),
+    "kdsearch.students": (
+        *("MLP", "ConvNet", "MaxoutNet", "MobileNet", "ResNet", "Student"),
+        *("TextConvNet", "TextTransformer", "ViT"),
+    ),
     "kdsearch.study": ("Study",),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
@@ -60,6 +63,7 @@ __all__ = [
     "Hints",
     "MaxoutNet",
     "Mistake",
+    "MobileNet",
     "Optim",
     "Pretrain",
     "Recipe",
@@ -69,7 +73,10 @@ __all__ = [
     "Student",
     "Study",
     "Teacher",
+    "TextConvNet",
+    "TextTransformer",
     "Trial",
+    "ViT",
     "arrays",
     "digits",
     "drawn",

@@ -1,20 +1,25 @@
 """Every family of students as tests make it: from a width and a depth, with the inputs that it takes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kdsearch.students import MLP, ConvNet, MaxoutNet, ResNet, Student
+from kdsearch.students import MLP, ConvNet, MaxoutNet, MobileNet, ResNet, Student, TextConvNet, TextTransformer, ViT
 
+VOCABULARY = 11
+IMAGE, CLASSES = (3, 12, 10), 7
 EVERY_FAMILY: dict[str, Callable[..., Student]] = {
     "ConvNet": ConvNet,
     "MaxoutNet": MaxoutNet.thin,
     "MLP": MLP,
+    "MobileNet": MobileNet,
     "ResNet": ResNet,
+    "TextConvNet": partial(TextConvNet, vocabulary=VOCABULARY),
+    "TextTransformer": partial(TextTransformer, vocabulary=VOCABULARY, heads=1),
+    "ViT": partial(ViT, heads=1, patch=1),
 }
-VOCABULARY = 11
-IMAGE, CLASSES = (3, 12, 10), 7
 
 
 def shape_for(family: str, image: tuple[int, int, int] = IMAGE) -> tuple[int, ...]:

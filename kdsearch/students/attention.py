@@ -1,7 +1,7 @@
 """Transformer blocks on maps, for images and text alike.
 
 Shape letters: B batch, D width, H height, W width of the map, L = H * W tokens.
-Between blocks tokens are pixels of a map (B, D, H, W), a text's of one (B, D, L, 1), so that whatever joins
+Between blocks tokens are pixels of a map (B, D, H, W), a text's of one (B, D, 1, L), so that whatever joins
 convolutional features (FitNets' regressors, attention transfer) joins these. Maps are channels_last: tokens (B, L, D)
 are then a view of them, nothing is copied.
 """

@@ -2,7 +2,7 @@
 
 Shape letters: B batch, L tokens, D width, V vocabulary.
 Inputs are whole numbers (B, L) of any type, 0 for padding, which neither takes part in attention nor in the mean that
-is classified: a text's logits do not depend on how far it is padded. Features are maps (D, L, 1), 0 where the padding
+is classified: a text's logits do not depend on how far it is padded. Features are maps (D, 1, L), 0 where the padding
 is, so that hints join them as they join images. The embedding's V * D weights are parameters like any others.
 
 Left out: words to numbers (a tokenizer is the data's), and dropout.
@@ -96,7 +96,7 @@ class _TextNet(nn.Sequential):
 
 
 class _Embedding(nn.Module):
-    """Token numbers (B, L) to a map (B, D, L, 1), 0 for padding; `placed` adds where each token stands."""
+    """Token numbers (B, L) to a map (B, D, 1, L), 0 for padding; `placed` adds where each token stands."""
 
     def __init__(self, family: str, vocabulary: int, width: int, *, placed: bool = False) -> None:
         super().__init__()
@@ -114,20 +114,20 @@ class _Embedding(nn.Module):
         if self.placed:
             places_LD = sinusoids(tokens_BL.shape[1], self.table.embedding_dim, embedded_BLD.device)
             embedded_BLD = embedded_BLD + places_LD * (tokens_BL != 0)[:, :, None]
-        return map_of(embedded_BLD, tokens_BL.shape[1], 1)
+        return map_of(embedded_BLD, 1, tokens_BL.shape[1])
 
 
 class _Convolved(nn.Module):
-    """x + ReLU(convolution(layer norm(x))) on a map (B, D, L, 1), 0 where no token is present."""
+    """x + ReLU(convolution(layer norm(x))) on a map (B, D, 1, L), 0 where no token is present."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.conv = Convolution(width, width, (kernel, 1), padding=(kernel // 2, 0))
+        self.conv = Convolution(width, width, (1, kernel), padding=(0, kernel // 2))
 
     def forward(self, map_B: Tensor, present_BL: Tensor) -> Tensor:
-        present = present_BL[:, None, :, None]
-        normed = map_of(self.norm(tokens_of(map_B)), map_B.shape[2], 1) * present
+        present = present_BL[:, None, None, :]
+        normed = map_of(self.norm(tokens_of(map_B)), 1, map_B.shape[3]) * present
         return (map_B + functional.relu(self.conv(normed))) * present
 
 

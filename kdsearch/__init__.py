@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
-    from kdsearch.students import MLP, ConvNet, ResNet, Student
+    from kdsearch.students import MLP, ConvNet, MaxoutNet, MobileNet, ResNet, Student, TextConvNet, TextTransformer, ViT
     from kdsearch.study import Study
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
@@ -51,7 +51,10 @@ _HOMES = {
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
     "kdsearch.stages": ("Distil", "FitNetsDistil", "Hints", "Pretrain"),
-    "kdsearch.students": ("MLP", "ConvNet", "ResNet", "Student"),
+    "kdsearch.students": (
+        *("MLP", "ConvNet", "MaxoutNet", "MobileNet", "ResNet", "Student"),
+        *("TextConvNet", "TextTransformer", "ViT"),
+    ),
     "kdsearch.study": ("Study",),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
@@ -68,7 +71,9 @@ __all__ = [
     "Distil",
     "FitNetsDistil",
     "Hints",
+    "MaxoutNet",
     "Mistake",
+    "MobileNet",
     "Optim",
     "Pretrain",
     "Recipe",
@@ -78,7 +83,10 @@ __all__ = [
     "Student",
     "Study",
     "Teacher",
+    "TextConvNet",
+    "TextTransformer",
     "Trial",
+    "ViT",
     "arrays",
     "confirm_study",
     "digits",

@@ -22,12 +22,19 @@ def layer_names(module: nn.Module) -> tuple[str, ...]:
     """Dotted paths of the layers that hints may join, in forward order.
 
     A module may name its own in an attribute `hint_layers`; otherwise they are its direct children but the last,
-    which is taken to be the classifier. All of kdsearch's student families follow the second rule.
+    which is taken to be the classifier; in place of a `ModuleList` or `ModuleDict`, which is never run itself, stand
+    its own children. All of kdsearch's student families follow the second rule.
     """
     named = getattr(module, "hint_layers", None)
-    if named is not None:
-        return tuple(named)
-    return tuple(name for name, _ in module.named_children())[:-1]
+    return tuple(named) if named is not None else tuple(_run_children(module))[:-1]
+
+
+def _run_children(module: nn.Module, prefix: str = "") -> Iterator[str]:
+    for name, child in module.named_children():
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            yield from _run_children(child, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def nearest_layer(position: float, layers: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdsearch.data.base import Data, Split
@@ -54,12 +55,15 @@ def parameters(module: nn.Module) -> int:
 
 
 def macs(module: nn.Module, in_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one example's forward pass, counted by torch's own counter (2 flops each)."""
+    """Multiply-accumulates of one example's forward pass, counted by torch's own counter (2 flops each).
+
+    Attention is run in its plain form for it: the counter does not know the CPU's own.
+    """
     device = next(module.parameters()).device
     training = module.training
     module.eval()
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
             module(torch.zeros(1, *in_shape, device=device))
     finally:
         module.train(training)

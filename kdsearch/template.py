@@ -32,7 +32,8 @@ def teacher(data: Data) -> Teacher:
 
 def space(trial: Trial) -> Recipe:
     # Runs once per trial, so conditions are plain Python. It must depend on nothing but what it suggests.
-    # Families: ConvNet, ResNet, MLP, or your own frozen dataclass with build(in_shape, classes).
+    # Families: ConvNet, ResNet, MobileNet, MaxoutNet.thin, ViT, MLP, TextConvNet, TextTransformer, or a frozen
+    # dataclass of your own with build(in_shape, classes).
     student = ConvNet(
         width=trial.suggest_int("width", 2, 16, log=True),
         depth=trial.suggest_int("depth", 2, 6),

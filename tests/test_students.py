@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 from kdsearch.layers import layer_names, layer_shapes
 from kdsearch.mistakes import Mistake
 from kdsearch.students import FAMILIES, MLP, ConvNet, ResNet, Student, count_parameters, on_meta
+from tests.families import CLASSES, EVERY_FAMILY, IMAGE, examples, shape_for
 
-every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-IMAGE, CLASSES = (3, 12, 10), 7
+every_family = pytest.mark.parametrize("family", EVERY_FAMILY)
+
+
+def test_no_family_is_left_out_of_the_contract():
+    assert set(EVERY_FAMILY) == set(FAMILIES)
 
 
 @every_family
 def test_a_family_is_a_frozen_dataclass_that_builds(family):
-    student = family(width=3, depth=2)
+    student = EVERY_FAMILY[family](width=4, depth=2)
     assert isinstance(student, Student)
-    assert student == family(width=3, depth=2)
+    assert student == EVERY_FAMILY[family](width=4, depth=2)
+    assert student != EVERY_FAMILY[family](width=6, depth=2)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        student.width = 4
-    assert FAMILIES[family.__name__] is family
+        setattr(student, dataclasses.fields(student)[0].name, 4)
+    assert type(student) is FAMILIES[family]
 
 
 @every_family
@@ -37,10 +42,10 @@ def test_a_family_is_a_frozen_dataclass_that_builds(family):
     classes=st.integers(2, 11),
 )
 def test_any_width_depth_and_image_give_logits(family, width, depth, channels, height, across, classes):
-    shape = (channels, height, across)
-    student = family(width=width, depth=depth).build(shape, classes).eval()
+    shape = shape_for(family, (channels, height, across))
+    student = EVERY_FAMILY[family](width=width, depth=depth).build(shape, classes).eval()
     with torch.no_grad():
-        logits = student(torch.randn(2, *shape))
+        logits = student(examples(family, shape, 2))
     assert logits.shape == (2, classes)
     assert logits.isfinite().all()
 
@@ -49,8 +54,9 @@ def test_any_width_depth_and_image_give_logits(family, width, depth, channels, h
 @pytest.mark.parametrize("width", [1, 5])
 @pytest.mark.parametrize("depth", [1, 2, 3, 6])
 def test_the_count_without_memory_is_the_real_count(family, width, depth):
-    student = family(width=width, depth=depth)
-    on_nothing, real = on_meta(student, IMAGE, CLASSES), student.build(IMAGE, CLASSES)
+    student, shape = EVERY_FAMILY[family](width=width, depth=depth), shape_for(family)
+    on_nothing, real = on_meta(student, shape, CLASSES), student.build(shape, CLASSES)
+    assert all(buffer.is_meta for buffer in on_nothing.buffers())
     assert all(parameter.is_meta for parameter in on_nothing.parameters())
     assert count_parameters(on_nothing) == count_parameters(real)
     assert count_parameters(real) == sum(prod(parameter.shape) for parameter in real.parameters())
@@ -59,15 +65,16 @@ def test_the_count_without_memory_is_the_real_count(family, width, depth):
 @every_family
 def test_building_on_meta_leaves_the_generator_alone(family):
     before = torch.get_rng_state()
-    on_meta(family(width=3, depth=3), IMAGE, CLASSES)
+    on_meta(EVERY_FAMILY[family](width=3, depth=3), shape_for(family), CLASSES)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @every_family
 def test_width_and_depth_are_independent_and_each_costs_parameters(family):
-    counts = [
-        [count_parameters(on_meta(family(width=w, depth=d), IMAGE, CLASSES)) for w in (2, 3, 8)] for d in range(1, 9)
-    ]
+    def count(width, depth):
+        return count_parameters(on_meta(EVERY_FAMILY[family](width=width, depth=depth), shape_for(family), CLASSES))
+
+    counts = [[count(width, depth) for width in (2, 3, 8)] for depth in range(1, 9)]
     for row in counts:
         assert row == sorted(set(row))
     for column in zip(*counts, strict=True):
@@ -77,49 +84,51 @@ def test_width_and_depth_are_independent_and_each_costs_parameters(family):
 @every_family
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 7])
 def test_layer_names_are_in_forward_order(family, depth):
-    student = family(width=2, depth=depth).build(IMAGE, CLASSES).eval()
+    student = EVERY_FAMILY[family](width=2, depth=depth).build(shape_for(family), CLASSES).eval()
     run = []
     for name, layer in student.named_children():
         layer.register_forward_hook(lambda *_, name=name: run.append(name))
     with torch.no_grad():
-        student(torch.randn(2, *IMAGE))
+        student(examples(family, shape_for(family), 2))
     assert run == [*layer_names(student), "classifier"]
 
 
 @every_family
 def test_there_is_one_more_hint_layer_with_each_step_of_depth(family):
-    counts = [len(layer_names(family(width=2, depth=depth).build(IMAGE, CLASSES))) for depth in range(1, 8)]
+    make, shape = EVERY_FAMILY[family], shape_for(family)
+    counts = [len(layer_names(make(width=2, depth=depth).build(shape, CLASSES))) for depth in range(1, 8)]
     assert counts == list(range(counts[0], counts[0] + 7))
     assert counts[0] >= 1
 
 
 @every_family
 def test_no_map_grows_on_the_way_up(family):
-    student = on_meta(family(width=2, depth=6), (1, 32, 32), 10)
-    maps = [shape[1:] for shape in layer_shapes(student, layer_names(student), (1, 32, 32)).values()]
+    in_shape = shape_for(family, (1, 32, 32))
+    student = on_meta(EVERY_FAMILY[family](width=2, depth=6), in_shape, 10)
+    maps = [shape[1:] for shape in layer_shapes(student, layer_names(student), in_shape).values()]
     assert maps == sorted(maps, reverse=True)
 
 
 @every_family
 def test_students_learn_from_every_weight(family):
-    student = family(width=3, depth=3).build(IMAGE, CLASSES)
-    student(torch.randn(4, *IMAGE)).square().sum().backward()
+    student = EVERY_FAMILY[family](width=3, depth=3).build(shape_for(family), CLASSES)
+    student(examples(family, shape_for(family), 4)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
 @every_family
 @pytest.mark.parametrize("wrong", [0, -3, 2.5, True, "4", None])
 def test_a_width_or_depth_that_is_no_positive_whole_number_is_refused(family, wrong):
-    with pytest.raises(Mistake, match=rf"{family.__name__}: width must be a whole number of at least 1, got"):
-        family(width=wrong, depth=2)
-    with pytest.raises(Mistake, match=rf"{family.__name__}: depth must be a whole number of at least 1, got"):
-        family(width=2, depth=wrong)
+    with pytest.raises(Mistake, match=rf"{family}: width must be a whole number of at least 1, got"):
+        EVERY_FAMILY[family](width=wrong, depth=2)
+    with pytest.raises(Mistake, match=rf"{family}: depth must be a whole number of at least 1, got"):
+        EVERY_FAMILY[family](width=2, depth=wrong)
 
 
-@pytest.mark.parametrize("family", [ConvNet, ResNet])
-def test_convolutional_families_refuse_flat_inputs_and_say_what_takes_them(family):
+@pytest.mark.parametrize("family", [name for name in EVERY_FAMILY if shape_for(name) == IMAGE and name != "MLP"])
+def test_families_for_images_refuse_flat_inputs_and_say_what_takes_them(family):
     with pytest.raises(Mistake, match=r"needs images \(C, H, W\), .* shape \(20,\); use MLP for flat inputs"):
-        family(width=2, depth=2).build((20,), 3)
+        EVERY_FAMILY[family](width=2, depth=2).build((20,), 3)
 
 
 def test_the_perceptron_takes_flat_inputs_and_images_alike():

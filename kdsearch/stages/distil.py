@@ -94,6 +94,7 @@ class Distil:
         def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
             batch = views.batch(index_B, views.at(epoch))
             student_BK, distance = run(batch)
+            student_BK = student_BK.float()  # a student that trains in bfloat16
             hard = hard_labels(student_BK, *batch.targets)
             soft, parts = self._soft(student_BK, teacher_MBK(batch), votes_M, batch.targets)
             terms = {"loss": (1 - self.alpha) * hard + self.alpha * soft, "hard": hard, "soft": soft, **parts}

@@ -34,9 +34,13 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def at_least_one(family: str, **fields: int) -> None:
+    whole(family, 1, **fields)
+
+
+def whole(family: str, least: int, **fields: int) -> None:
     for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise Mistake(f"{family}: {name} must be a whole number of at least 1, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise Mistake(f"{family}: {name} must be a whole number of at least {least}, got {value!r}")
 
 
 def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -45,3 +49,13 @@ def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:
             f"{family} needs images (C, H, W), the data's inputs have shape {in_shape}; use MLP for flat inputs"
         )
     return in_shape[0], in_shape[1], in_shape[2]
+
+
+def needs_tokens(family: str, in_shape: tuple[int, ...]) -> int:
+    """The length of the token sequences."""
+    if len(in_shape) != 1:
+        raise Mistake(
+            f"{family} needs sequences of token numbers (L,), the data's inputs have shape {in_shape}; "
+            "use ConvNet for images"
+        )
+    return in_shape[0]

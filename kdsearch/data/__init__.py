@@ -5,5 +5,19 @@ from kdsearch.data.augment import Augment, Augmentation, drawn
 from kdsearch.data.base import Data, Split
 from kdsearch.data.digits import digits
 from kdsearch.data.idx import fashion_mnist, idx, mnist
+from kdsearch.data.images import cifar10_jpeg, image_folder
 
-__all__ = ["Augment", "Augmentation", "Data", "Split", "arrays", "digits", "drawn", "fashion_mnist", "idx", "mnist"]
+__all__ = [
+    "Augment",
+    "Augmentation",
+    "Data",
+    "Split",
+    "arrays",
+    "cifar10_jpeg",
+    "digits",
+    "drawn",
+    "fashion_mnist",
+    "idx",
+    "image_folder",
+    "mnist",
+]

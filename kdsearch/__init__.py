@@ -9,20 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
-    from kdsearch.data import (
-        Augment,
-        Augmentation,
-        Data,
-        Split,
-        arrays,
-        cifar10_jpeg,
-        digits,
-        drawn,
-        fashion_mnist,
-        idx,
-        image_folder,
-        mnist,
-    )
+    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10_jpeg, drawn, image_folder
+    from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
+    from kdsearch.data.digits import digits
+    from kdsearch.data.idx import fashion_mnist, idx, mnist
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load

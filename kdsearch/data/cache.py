@@ -6,6 +6,7 @@ The folder is KDSEARCH_CACHE, else `kdsearch` in XDG_CACHE_HOME or ~/.cache. Del
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,18 @@ def cached(kind: str, content: Mapping[str, Any], make: Callable[[Path], Mapping
             except (FileNotFoundError, DamagedError):
                 _make(folder, make)
     return _load(folder)
+
+
+def nameless(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A writable tensor whose bytes are in a file of the cache folder that has no name and goes with the process."""
+    root = cache_folder()
+    with writable(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as file:
+            array = np.memmap(file, dtype=torch.empty(0, dtype=dtype).numpy().dtype, mode="w+", shape=shape)
+            if hasattr(os, "posix_fallocate"):  # else a full disk would show as a bus error, when it is written to
+                os.posix_fallocate(file.fileno(), 0, array.nbytes)
+    return torch.from_numpy(array)
 
 
 def _make(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:

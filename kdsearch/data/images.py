@@ -31,6 +31,7 @@ def image_folder(
     test: float | int = 0.2,
     seed: int = 0,
     name: str | None = None,
+    memory_gb: float = 2.0,
 ) -> Data:
     """JPEG and PNG pictures, a folder for each class: CLASS/..., or train/CLASS/... with test/CLASS/... and, if there
     is one, validation/CLASS/... or val/CLASS/...; inputs are (N, 3, H, W) uint8, with `grey` (N, 1, H, W).
@@ -43,12 +44,14 @@ def image_folder(
     All pictures are converted to 8-bit RGB (grey ones get three equal channels; transparency is dropped), to one
     channel with `grey`, and turned as their EXIF note says. `size` (H, W) resizes those that differ from it, without
     keeping their proportions; without it all must have one size. They are decoded once, by all cores, and kept in the
-    cache folder (KDSEARCH_CACHE, else ~/.cache/kdsearch) until a file's name, size or time changes.
+    cache folder (KDSEARCH_CACHE, else ~/.cache/kdsearch) until a file's name, size or time changes. A split of more
+    than `memory_gb` is mapped from the disk.
 
     Raises `Mistake` for files that cannot be read, unless `skip_unreadable`, which leaves them out and says how many.
     """
     source = _found(path)
-    if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
+    sides = size if isinstance(size, (tuple, list)) else ()
+    if size is not None and (len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides)):
         raise Mistake(f"size must be (height, width) in pixels, each at least 1, got {size!r}")
     kept = _kept(source, size, grey)
     unreadable: dict[str, str] = kept.note["unreadable"]
@@ -69,6 +72,7 @@ def image_folder(
         test=test,
         seed=seed,
         class_names=tuple(kept.note["class_names"]),
+        memory_gb=memory_gb,
     )
 
 

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 
 from kdsearch.data.base import Data, Split, split_off
+from kdsearch.data.cache import nameless
 from kdsearch.mistakes import Mistake
 
 WHOLE = "all"
 """The one part of a source that does not come split."""
+
+_AT_ONCE = 256
 
 Share = float | int
 """So many examples, or a fraction between 0 and 1 of them."""
@@ -26,12 +29,14 @@ def partition(
     test: Share,
     seed: int,
     class_names: tuple[str, ...] = (),
+    memory_gb: float = 2.0,
 ) -> Data:
     """Data of the rows of `inputs` (N, ...) and `labels` (N,) that `parts` names: `train` (or all of them, as `WHOLE`),
     and where the source has them `test` and `validation`.
 
     A missing `test` is a share of all, a missing `validation` a share of what is not test; `train` keeps only so many
-    of the other examples. A part that is used as it stands in memory is not copied.
+    of the other examples. Rows that lie behind one another are not copied; others are, into memory or, where a split's
+    inputs take more than `memory_gb`, into a nameless file in the cache folder that goes with the process.
     """
     rest = parts[WHOLE] if WHOLE in parts else parts["train"]
 
@@ -49,9 +54,9 @@ def partition(
         rest = rest[split_off(labels[rest], train, seed, name)[1]]
     return Data(
         name=name if train is None else f"{name}-{train}",
-        train=_rows(inputs, labels, rest),
-        validation=_rows(inputs, labels, validation_rows),
-        test=_rows(inputs, labels, test_rows),
+        train=_rows(inputs, labels, rest, memory_gb),
+        validation=_rows(inputs, labels, validation_rows, memory_gb),
+        test=_rows(inputs, labels, test_rows, memory_gb),
         class_names=class_names,
     )
 
@@ -63,8 +68,13 @@ def _count(name: str, share: Share, examples: int) -> int:
     return int(share) if whole else round(share * examples)
 
 
-def _rows(inputs: Tensor, labels: Tensor, rows: Tensor) -> Split:
+def _rows(inputs: Tensor, labels: Tensor, rows: Tensor, memory_gb: float) -> Split:
     first, end = int(rows[0]), int(rows[0]) + len(rows)
     if torch.equal(rows, torch.arange(first, end)):
         return Split(inputs=inputs[first:end], labels=labels[first:end])
-    return Split(inputs=inputs[rows], labels=labels[rows])
+    if inputs[:1].nbytes * len(rows) <= memory_gb * 1e9:
+        return Split(inputs=inputs[rows], labels=labels[rows])
+    mapped = nameless((len(rows), *inputs.shape[1:]), inputs.dtype)
+    for part in torch.arange(len(rows)).split(_AT_ONCE):
+        mapped[part[0] : part[-1] + 1] = inputs[rows[part]]
+    return Split(inputs=mapped, labels=labels[rows])

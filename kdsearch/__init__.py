@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
-    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10_jpeg, drawn, image_folder
+    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, drawn
     from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
+    from kdsearch.data.dataset import from_dataset
     from kdsearch.data.digits import digits
     from kdsearch.data.idx import fashion_mnist, idx, mnist
+    from kdsearch.data.images import image_folder
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load
@@ -27,7 +29,8 @@ _HOMES = {
     "kdsearch.api": ("Results", "export_student", "open_study", "run", "status", "studies", "write_report"),
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
-        *("arrays", "cifar10_jpeg", "digits", "drawn", "fashion_mnist", "idx", "image_folder", "mnist"),
+        *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "drawn", "fashion_mnist", "from_dataset", "idx"),
+        *("image_folder", "mnist"),
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
@@ -62,11 +65,14 @@ __all__ = [
     "Teacher",
     "Trial",
     "arrays",
+    "cifar10",
     "cifar10_jpeg",
+    "cifar100",
     "digits",
     "drawn",
     "export_student",
     "fashion_mnist",
+    "from_dataset",
     "idx",
     "image_folder",
     "load",

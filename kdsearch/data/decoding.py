@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdsearch.data.bar import bar
 from kdsearch.decoder import PROGRAM, UnreadableError, decoded, reader
 from kdsearch.mistakes import Mistake
 
 _FOR_EACH = 500
 """So many pictures at least keep a process busy for longer than it takes to start."""
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode(source: Path, names: list[str], to: Path, *, grey: bool, size: tuple[int, int] | None) -> dict[int, str]:
@@ -31,7 +37,7 @@ def decode(source: Path, names: list[str], to: Path, *, grey: bool, size: tuple[
     job = {"source": str(source), "shape": first, "resize": size is not None, "grey": grey}
     job |= {"file": str(to), "offset": offset}
     unreadable: dict[int, str] = {}
-    with _progress(source, len(names)) as advance, _decoders(job, names) as lines:
+    with bar(f"decoding {source.name}, once", len(names), "pictures") as advance, _decoders(job, names) as lines:
         for line in lines:
             if "done" in line:
                 advance(line["done"])
@@ -67,8 +73,7 @@ def _differ(source: Path, names: list[str], line: dict[str, Any], first: tuple[i
 @contextmanager
 def _decoders(job: dict[str, Any], names: list[str]) -> Iterator[Iterator[dict[str, Any]]]:
     """Start the processes; gives what they tell, until all have ended well. They do not outlive the context."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = max(1, min(cores, len(names) // _FOR_EACH))
+    count = max(1, min(cores(), len(names) // _FOR_EACH))
     receive, send = os.pipe()
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -98,21 +103,3 @@ def _start(job: dict[str, Any], send: int) -> "subprocess.Popen[bytes]":
     with process.stdin as stdin:
         stdin.write(json.dumps(job).encode())
     return process
-
-
-@contextmanager
-def _progress(source: Path, pictures: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, else one line."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    said = f"decoding {source.name}, once"
-    if not console.is_terminal:
-        print(f"kdsearch: {said}: {pictures:,} pictures", file=sys.stderr)
-        yield lambda done: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(said, total=pictures)
-        yield lambda done: bar.advance(task, done)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kdsearch.data.parting import WHOLE
 from kdsearch.mistakes import Mistake
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -25,8 +24,8 @@ _LAYOUTS = "CLASS/*.jpg (or .png), or train/CLASS/*.jpg and test/CLASS/*.jpg"
 class Listing:
     """Pictures by part, each part's sorted by name, so that their order is the same on any machine.
 
-    `names` are relative to the source; `parts` gives each part's number of them, in their order; `labels` index
-    `class_names`, which are sorted.
+    `names` are relative to the source; `parts` gives each part's number of them, in their order (`train` has all where
+    the source does not come split); `labels` index `class_names`, which are sorted.
     """
 
     names: tuple[str, ...]
@@ -121,7 +120,7 @@ def _parted(source: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
         placed = [(name, path[1:]) for name, path in placed]
     top = {path[0] for _, path in placed}
     if "train" not in top or any(len(path) == 2 for _, path in placed if path[0] == "train"):
-        return {WHOLE: [(name, path[0]) for name, path in placed]}
+        return {"train": [(name, path[0]) for name, path in placed]}
     found: dict[str, list[tuple[str, str]]] = {}
     for name, path in placed:
         if path[0] not in _PARTS or len(path) == 2:

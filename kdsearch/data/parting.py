@@ -9,9 +9,6 @@ from kdsearch.data.base import Data, Split, split_off
 from kdsearch.data.cache import nameless
 from kdsearch.mistakes import Mistake
 
-WHOLE = "all"
-"""The one part of a source that does not come split."""
-
 _AT_ONCE = 256
 
 Share = float | int
@@ -31,14 +28,14 @@ def partition(
     class_names: tuple[str, ...] = (),
     memory_gb: float = 2.0,
 ) -> Data:
-    """Data of the rows of `inputs` (N, ...) and `labels` (N,) that `parts` names: `train` (or all of them, as `WHOLE`),
-    and where the source has them `test` and `validation`.
+    """Data of the rows of `inputs` (N, ...) and `labels` (N,) that `parts` names: `train` (or all there
+    is), and where the source has them `test` and `validation`.
 
     A missing `test` is a share of all, a missing `validation` a share of what is not test; `train` keeps only so many
     of the other examples. Rows that lie behind one another are not copied; others are, into memory or, where a split's
     inputs take more than `memory_gb`, into a nameless file in the cache folder that goes with the process.
     """
-    rest = parts[WHOLE] if WHOLE in parts else parts["train"]
+    rest = parts["train"]
 
     def part(wanted: str, share: Share) -> Tensor:
         nonlocal rest

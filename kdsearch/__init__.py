@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdsearch.data.digits import digits
     from kdsearch.data.idx import fashion_mnist, idx, mnist
     from kdsearch.data.images import image_folder
+    from kdsearch.data.sequences import tokens
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load
@@ -30,7 +31,7 @@ _HOMES = {
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
         *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "drawn", "fashion_mnist", "from_dataset", "idx"),
-        *("image_folder", "mnist"),
+        *("image_folder", "mnist", "tokens"),
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
@@ -81,6 +82,7 @@ __all__ = [
     "run",
     "status",
     "studies",
+    "tokens",
     "write_report",
 ]
 

@@ -8,6 +8,7 @@ from kdsearch.data.dataset import from_dataset
 from kdsearch.data.digits import digits
 from kdsearch.data.idx import fashion_mnist, idx, mnist
 from kdsearch.data.images import cifar10_jpeg, image_folder
+from kdsearch.data.sequences import tokens
 
 __all__ = [
     "Augment",
@@ -25,4 +26,5 @@ __all__ = [
     "idx",
     "image_folder",
     "mnist",
+    "tokens",
 ]

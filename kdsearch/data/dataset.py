@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kdsearch.data.bar import bar
-from kdsearch.data.base import Data
+from kdsearch.data.base import Data, check_tokens
 from kdsearch.data.cache import nameless
 from kdsearch.data.decoding import cores
 from kdsearch.data.parting import Share, partition
@@ -43,6 +43,7 @@ def from_dataset(
     *,
     name: str = "dataset",
     class_names: Sequence[str] = (),
+    vocabulary: int | None = None,
     keep: int | None = None,
     seed: int = 0,
     workers: int | None = None,
@@ -51,8 +52,9 @@ def from_dataset(
     """Data from map-style torch Datasets whose items are (input, label).
 
     Inputs are tensors, arrays (C, H, W), (H, W) or (F,), or PIL pictures, all of one shape and type; uint8 stays as it
-    is, other numbers become float32. Labels are integers from 0. `test` and `validation` are Datasets, or shares of
-    `train` (a number of examples or a fraction), stratified by `seed`; `keep` trains on only so many of what is left.
+    is, other numbers become float32; with `vocabulary` they are token ids (L,), integers in [0, vocabulary). Labels are
+    integers from 0. `test` and `validation` are Datasets, or shares of `train` (a number of examples or a fraction),
+    stratified by `seed`; `keep` trains on only so many of what is left.
 
     Each item is read once, in the order of the indices, so that what a teacher says of it is found by its index: by
     `workers` processes (default: as many as there are cores, where one alone would take more than some seconds). What
@@ -62,7 +64,7 @@ def from_dataset(
     integers, and for a Dataset that gives other items or another length when it is asked again.
     """
     sources = [
-        _Source(part, cast(MapStyle, given))
+        _Source(part, cast(MapStyle, given), vocabulary)
         for part, given in (("train", train), ("validation", validation), ("test", test))
         if part == "train" or not isinstance(given, (int, float))
     ]
@@ -90,6 +92,7 @@ def from_dataset(
         test=test if isinstance(test, (int, float)) else 0,
         seed=seed,
         class_names=tuple(class_names),
+        vocabulary=vocabulary,
         memory_gb=memory_gb,
     )
 
@@ -97,8 +100,9 @@ def from_dataset(
 class _Source:
     """A Dataset under the name of its part; an exception that an item raises takes the item's place."""
 
-    def __init__(self, part: str, dataset: MapStyle) -> None:
+    def __init__(self, part: str, dataset: MapStyle, vocabulary: int | None) -> None:
         self.part = part
+        self.vocabulary = vocabulary
         self.dataset = dataset
         self.length = self.measured()
         if self.length < 1:
@@ -122,7 +126,7 @@ class _Source:
         try:
             with user_code(f"item {index} of the Dataset for {self.part}"):
                 item = self.dataset[index]
-            return _example(item, f"item {index} of the Dataset for {self.part}")
+            return _example(item, self.vocabulary, f"item {index} of the Dataset for {self.part}")
         except Mistake as mistake:  # raised where it was asked for: a DataLoader would wrap it
             return mistake
 
@@ -214,13 +218,16 @@ def _check_again(source: _Source, inputs: Tensor, labels: Tensor) -> None:
         )
 
 
-def _example(item: Any, what: str) -> tuple[Tensor, int]:
-    """(input, label) of an item, the input uint8 or float32 (C, H, W) or (F,). Raises `Mistake`."""
+def _example(item: Any, vocabulary: int | None, what: str) -> tuple[Tensor, int]:
+    """(input, label) of an item, the input uint8 or float32 (C, H, W) or (F,), or int32 (L,). Raises `Mistake`."""
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise Mistake(f"{what} must be (input, label), got {type(item).__name__}; wrap the Dataset to give these two")
     given, label = item
     tensor = _picture(given, what) if hasattr(given, "getbands") else _numbers(given, what)
-    if tensor.dtype not in (torch.uint8, torch.float32):
+    if vocabulary is not None:
+        check_tokens(tensor[None], vocabulary, what)
+        tensor = tensor.int()
+    elif tensor.dtype not in (torch.uint8, torch.float32):
         tensor = tensor.byte() if tensor.dtype == torch.bool else tensor.float()
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         raise Mistake(f"{what} holds NaN or infinite values; replace them first")

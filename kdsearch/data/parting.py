@@ -26,6 +26,7 @@ def partition(
     test: Share,
     seed: int,
     class_names: tuple[str, ...] = (),
+    vocabulary: int | None = None,
     memory_gb: float = 2.0,
 ) -> Data:
     """Data of the rows of `inputs` (N, ...) and `labels` (N,) that `parts` names: `train` (or all there
@@ -55,6 +56,7 @@ def partition(
         validation=_rows(inputs, labels, validation_rows, memory_gb),
         test=_rows(inputs, labels, test_rows, memory_gb),
         class_names=class_names,
+        vocabulary=vocabulary,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import Results, export_student, open_study, run, status, studies, write_report
-    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, drawn
+    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
     from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
     from kdsearch.data.dataset import from_dataset
     from kdsearch.data.digits import digits
@@ -30,8 +30,8 @@ _HOMES = {
     "kdsearch.api": ("Results", "export_student", "open_study", "run", "status", "studies", "write_report"),
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
-        *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "drawn", "fashion_mnist", "from_dataset", "idx"),
-        *("image_folder", "mnist", "tokens"),
+        *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "download", "drawn", "fashion_mnist"),
+        *("from_dataset", "idx", "image_folder", "mnist", "tokens"),
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
@@ -70,6 +70,7 @@ __all__ = [
     "cifar10_jpeg",
     "cifar100",
     "digits",
+    "download",
     "drawn",
     "export_student",
     "fashion_mnist",

@@ -42,6 +42,7 @@ HOMES = {
     },
     "pebble": {"executors.local"},
     "PIL": {"decoder"},
+    "pooch": {"data.fetching"},
 }
 # and those that may name its types for the type checker alone
 TYPES_ONLY = {"optuna": {"study"}}

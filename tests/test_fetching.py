@@ -5,6 +5,7 @@ import hashlib
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -16,7 +17,7 @@ CONTENT = {"images.gz": gzip.compress(bytes(5000)), "labels.gz": b"labels"}
 
 
 class Handler(SimpleHTTPRequestHandler):
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def log_message(self, *_):
         self.asked.append(self.path)

@@ -182,6 +182,13 @@ def test_an_unreadable_file_is_named_and_skipped_only_when_asked(tmp_path, capfd
     assert "left out 2 pictures that cannot be read" in capfd.readouterr().err
 
 
+def test_a_link_to_nowhere_is_named(tmp_path):
+    root = folder_of(tmp_path / "mine")
+    (root / "red" / "zzz.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(Mistake, match=r"red/zzz\.jpg cannot be read \(.*No such file"):
+        image_folder(root)
+
+
 def test_a_truncated_picture_is_unreadable(tmp_path):
     root = folder_of(tmp_path / "mine")
     noise = np.random.default_rng(0).integers(0, 255, (6, 4, 3), dtype=np.uint8)

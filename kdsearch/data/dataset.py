@@ -3,6 +3,7 @@
 Shape letters: N examples, C channels, H height, W width, F features.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 from kdsearch.data.bar import bar
-from kdsearch.data.base import Data, check_tokens
+from kdsearch.data.base import Data
 from kdsearch.data.cache import nameless
 from kdsearch.data.decoding import cores
+from kdsearch.data.items import example
 from kdsearch.data.parting import Share, partition
 from kdsearch.mistakes import Mistake, user_code
 
@@ -24,7 +26,6 @@ _TRIED = 16
 """Items that are read first, to know their shape and how long one takes, and again at the end."""
 _PATIENCE_S = 5.0
 _BATCH = 64
-_DEEP = ("I", "F")
 _AUGMENT = "random changes belong in Recipe(augment=...), which can be replayed"
 
 
@@ -126,7 +127,7 @@ class _Source:
         try:
             with user_code(f"item {index} of the Dataset for {self.part}"):
                 item = self.dataset[index]
-            return _example(item, self.vocabulary, f"item {index} of the Dataset for {self.part}")
+            return example(item, self.vocabulary, f"item {index} of the Dataset for {self.part}")
         except Mistake as mistake:  # raised where it was asked for: a DataLoader would wrap it
             return mistake
 
@@ -154,7 +155,8 @@ def _processes(workers: int | None, seconds: float) -> int:
     """How many processes shall read, besides this one; 0 for this one alone."""
     if workers is not None:
         return workers
-    return cores() if seconds > _PATIENCE_S else 0
+    # elsewhere processes are not forked: they could not take any Dataset, and would run the caller's script again
+    return cores() if seconds > _PATIENCE_S and sys.platform == "linux" else 0
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, memory_gb: float) -> Tensor:
@@ -180,7 +182,14 @@ def _read(source: _Source, inputs: Tensor, labels: Tensor, processes: int) -> No
 def _batches(source: _Source, processes: int) -> "Iterator[list[tuple[Tensor, int] | Mistake]]":
     from torch.utils.data import DataLoader
 
-    loader: Any = DataLoader(cast(Any, source), batch_size=_BATCH, num_workers=processes, collate_fn=_as_arrays)
+    context = "fork" if processes and sys.platform == "linux" else None
+    loader: Any = DataLoader(
+        cast(Any, source),
+        batch_size=_BATCH,
+        num_workers=processes,
+        collate_fn=_as_arrays,
+        multiprocessing_context=context,
+    )
     for batch in loader:
         yield [one if isinstance(one, Mistake) else (torch.from_numpy(one[0]), one[1]) for one in batch]
 
@@ -216,43 +225,3 @@ def _check_again(source: _Source, inputs: Tensor, labels: Tensor) -> None:
             f"the Dataset for {source.part} had {source.length} examples before it was read and has {now} after; its "
             "length must stay: read it into a list first"
         )
-
-
-def _example(item: Any, vocabulary: int | None, what: str) -> tuple[Tensor, int]:
-    """(input, label) of an item, the input uint8 or float32 (C, H, W) or (F,), or int32 (L,). Raises `Mistake`."""
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise Mistake(f"{what} must be (input, label), got {type(item).__name__}; wrap the Dataset to give these two")
-    given, label = item
-    tensor = _picture(given, what) if hasattr(given, "getbands") else _numbers(given, what)
-    if vocabulary is not None:
-        check_tokens(tensor[None], vocabulary, what)
-        tensor = tensor.int()
-    elif tensor.dtype not in (torch.uint8, torch.float32):
-        tensor = tensor.byte() if tensor.dtype == torch.bool else tensor.float()
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        raise Mistake(f"{what} holds NaN or infinite values; replace them first")
-    whole = label.tolist() if isinstance(label, (Tensor, np.generic, np.ndarray)) else label
-    if not isinstance(whole, int):
-        raise Mistake(f"{what} has the label {label!r}; labels must be integers from 0")
-    return tensor, int(whole)
-
-
-def _numbers(given: Any, what: str) -> Tensor:
-    tensor = given.detach().cpu() if isinstance(given, Tensor) else None
-    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
-        tensor = torch.from_numpy(np.ascontiguousarray(given))
-    if tensor is None or tensor.is_complex() or not 1 <= tensor.ndim <= 3:
-        shape = f" of shape {tuple(tensor.shape)}" if tensor is not None else ""
-        raise Mistake(
-            f"{what} must have as its input a picture, or a tensor or array of numbers of shape (C, H, W), (H, W) or "
-            f"(F,), got {type(given).__name__}{shape}"
-        )
-    return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor
-
-
-def _picture(image: Any, what: str) -> Tensor:
-    """A PIL picture as (1, H, W) where it is grey, else as (3, H, W)."""
-    if image.mode.startswith(_DEEP):
-        raise Mistake(f"{what} is a picture of mode {image.mode}, more than 8 bits a channel; give an array instead")
-    pixels = torch.from_numpy(np.array(image.convert("L" if image.mode in ("1", "L") else "RGB")))
-    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,6 @@ def _start(job: dict[str, Any], send: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-P", str(PROGRAM)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=send)  # noqa: S603 - our own program
     assert process.stdin is not None
-    with process.stdin as stdin:
+    with suppress(BrokenPipeError), process.stdin as stdin:  # one that ended at once has its exit status told
         stdin.write(json.dumps(job).encode())
     return process

@@ -47,8 +47,11 @@ def state_of(source: Path) -> str:
         raise Mistake(f"there is no folder or zip file {source}; name one that holds {_LAYOUTS}")
     lines = []
     for path in found:
-        stat = path.stat()
-        lines.append(f"{path.as_posix()}\t{stat.st_size}\t{stat.st_mtime_ns}\n")
+        try:
+            stat = path.stat()
+            lines.append(f"{path.as_posix()}\t{stat.st_size}\t{stat.st_mtime_ns}\n")
+        except OSError as error:  # a link to nowhere, which decoding will name
+            lines.append(f"{path.as_posix()}\t{error.strerror}\n")
     return hashlib.sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
 
 

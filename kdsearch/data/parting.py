@@ -62,7 +62,7 @@ def partition(
 
 def _count(name: str, share: Share, examples: int) -> int:
     whole = isinstance(share, int) and not isinstance(share, bool) and share >= 1
-    if not whole and not 0 < share < 1:
+    if not whole and not (isinstance(share, float) and 0 < share < 1):
         raise Mistake(f"{name} must be a number of examples or a fraction between 0 and 1, got {share!r}")
     return int(share) if whole else round(share * examples)
 

@@ -10,9 +10,11 @@ import io
 import json
 import os
 import signal
+import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,8 @@ _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _TOLD_EVERY = 200
 _REASON = 300
+# what Pillow and zipfile raise for files that are cut off, altered, encrypted or packed in another way
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 Read = Callable[[str], bytes]
 
@@ -75,8 +79,7 @@ def decoded(read: Read, name: str, grey: bool, size: tuple[int, int] | None) -> 
         raise UnreadableError(f"neither {' nor '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableError(f"larger than Pillow's limit of {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    # what Pillow and zipfile raise for files that are cut off, altered, encrypted or packed in another way
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
     if size is not None and (image.height, image.width) != size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0)

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import Results, confirm_study, export_student, open_study, run, status, studies, write_report
-    from kdsearch.data import (
-        Augment,
-        Augmentation,
-        Data,
-        Split,
-        arrays,
-        digits,
-        drawn,
-        fashion_mnist,
-        idx,
-        mnist,
-    )
+    from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
+    from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
+    from kdsearch.data.dataset import from_dataset
+    from kdsearch.data.digits import digits
+    from kdsearch.data.idx import fashion_mnist, idx, mnist
+    from kdsearch.data.images import image_folder
+    from kdsearch.data.sequences import tokens
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
     from kdsearch.saved import load
@@ -44,7 +39,8 @@ _HOMES = {
     ),
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
-        *("arrays", "digits", "drawn", "fashion_mnist", "idx", "mnist"),
+        *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "download", "drawn", "fashion_mnist"),
+        *("from_dataset", "idx", "image_folder", "mnist", "tokens"),
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
@@ -88,18 +84,25 @@ __all__ = [
     "Trial",
     "ViT",
     "arrays",
+    "cifar10",
+    "cifar10_jpeg",
+    "cifar100",
     "confirm_study",
     "digits",
+    "download",
     "drawn",
     "export_student",
     "fashion_mnist",
+    "from_dataset",
     "idx",
+    "image_folder",
     "load",
     "mnist",
     "open_study",
     "run",
     "status",
     "studies",
+    "tokens",
     "write_report",
 ]
 

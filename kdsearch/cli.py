@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     stored.add_argument("--storage", metavar="URL", help="Optuna's database (default: optuna.db in the workspace)")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        parents = [common] if action in (_new, _ui) else [common, stored]
+        parents = [common] if action in (_new, _ui, _download) else [common, stored]
         made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
         made.set_defaults(command=action)
         return made
@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
     new = command("new", _new, "write a commented study file to start from")
     new.add_argument("study", metavar="STUDY.py")
+    download = command("download", _download, "fetch a well-known data set to the data folder")
+    download.add_argument("name", metavar="NAME", help="mnist, fashion_mnist, cifar10 or cifar100")
     command("list", _list, "list the studies in this workspace")
     status = command("status", _status, "show a study's counts, teacher, hypervolume and front")
     status.add_argument("name", metavar="NAME")
@@ -243,6 +245,13 @@ def _new(arguments: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     print(f"wrote {path}; try it with: {_program()} run {path} --smoke")
+    return DONE
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from kdsearch.data import download
+
+    print(download(arguments.name))
     return DONE
 
 

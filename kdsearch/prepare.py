@@ -12,7 +12,7 @@ from kdsearch import metrics
 from kdsearch.data.augment import Augmentation
 from kdsearch.data.base import Data, Split
 from kdsearch.data.kept import keep_data
-from kdsearch.data.views import Views, check_replayable
+from kdsearch.data.views import Views, check_fits, check_replayable
 from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
 from kdsearch.files import writable, write_text
@@ -207,7 +207,13 @@ def _showable(study: Study, data: Data, teacher: Untrained) -> Callable[[Recipe]
         check_replayable(augment, data, "; or have the teacher run in every step: Recipe(live_teacher=True)")
         check_room(augment.views, len(teacher.members), data, study.signals_gb)
 
-    return lambda recipe: None if recipe.augment is None or recipe.live_teacher else check(recipe.augment)
+    def check_recipe(recipe: Recipe) -> None:
+        if recipe.augment is not None and recipe.live_teacher:
+            check_fits(recipe.augment, data)
+        elif recipe.augment is not None:
+            check(recipe.augment)
+
+    return check_recipe
 
 
 def prepare(source: Source, workspace: Workspace) -> Prepared:

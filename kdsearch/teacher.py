@@ -118,7 +118,9 @@ class Untrained:
 
     def freeze(self, data: Data, folder: Path, on_epoch: Callable[[int, Epoch], bool] | None = None) -> Frozen:
         """See `freeze`."""
-        for number, (teacher, module, key) in enumerate(zip(self.teachers, self.members, self.keys, strict=True)):
+        parts = list(zip(range(len(self.keys)), self.teachers, self.members, self.keys, strict=True))
+        # given weights first: those that do not fit are found before anything is trained
+        for number, teacher, module, key in sorted(parts, key=lambda part: part[1].weights is None):
             if teacher.weights is not None:
                 _load_weights(module, Path(teacher.weights))
             else:

@@ -16,7 +16,7 @@ from kdsearch import ConvNet, Data, Distil, Hints, Optim, Pretrain, Recipe, Stud
 
 def data() -> Data:
     # digits() ships with the install. Yours: mnist(), fashion_mnist(), idx() find their files in --data DIR,
-    # arrays("mine.npz") takes x and y (or x_train, y_train, x_test, y_test).
+    # image_folder("pictures") takes a folder a class, arrays("mine.npz") x and y (or x_train, y_train, x_test, y_test).
     return digits()
 
 

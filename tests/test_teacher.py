@@ -257,6 +257,16 @@ def test_weights_that_do_not_exist_are_a_mistake(tiny_data, tiny_teacher, tmp_pa
         freeze(dataclasses.replace(tiny_teacher, weights=tmp_path / "gone.pt"), tiny_data, tmp_path)
 
 
+def test_given_weights_for_other_classes_are_a_mistake_before_anything_is_trained(tiny_data, tiny_teacher, tmp_path):
+    of_ten = tmp_path / "ten.safetensors"
+    save_file(ConvNet(width=4, depth=3).build((1, 8, 8), 10).state_dict(), of_ten)
+    given = dataclasses.replace(tiny_teacher, weights=of_ten)
+    lines = []
+    with pytest.raises(Mistake, match=r"do not fit what build\(\) makes: .*size mismatch.*\[10"):
+        freeze([tiny_teacher, given], tiny_data, tmp_path / "kept", on_epoch=lambda *line: lines.append(line))
+    assert lines == []
+
+
 def test_a_teacher_of_another_number_of_classes_is_a_mistake(tiny_data, tmp_path):
     teacher = Teacher(build=lambda: MLP(width=2, depth=1).build((1, 8, 8), 10))
     with pytest.raises(Mistake, match=r"outputs of shape \(10,\) .* stripes has 3 classes; .* logits of shape \(3,\)"):

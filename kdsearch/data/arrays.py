@@ -10,19 +10,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdsearch.data.base import Data, Split, data_folder, split_off, take
+from kdsearch.data.sequences import ids
 from kdsearch.mistakes import Mistake
 
 _KINDS = "x and y; or x_train, y_train, x_test, y_test, and if there is one x_validation, y_validation"
 
 
-def arrays(path: str | os.PathLike[str], *, validation: float = 0.2, test: float = 0.2, seed: int = 0) -> Data:
+def arrays(
+    path: str | os.PathLike[str],
+    *,
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    vocabulary: int | None = None,
+) -> Data:
     """Data from an .npz file with the arrays `x` and `y`, or with `x_train`, `y_train`, `x_test`, `y_test` and, if
     there are any, `x_validation`, `y_validation`; Keras's `mnist.npz` fits as it is.
 
     Inputs are (N, C, H, W), (N, H, W) or (N, F), of any integer or float type; labels (N,) integers from 0. Splits that
     the file lacks are taken from what it has, stratified by `seed`; `validation` and `test` are fractions of all that
     is not test, and of all. A relative path is looked up in the data folder when it is not there as it stands.
-    Object arrays are refused: nothing is unpickled.
+    With `vocabulary` inputs are token ids (N, L), integers in [0, vocabulary). Object arrays are refused: nothing is
+    unpickled.
     """
     found = Path(path)
     if not found.is_absolute() and not found.exists() and os.environ.get("KDSEARCH_DATA"):
@@ -32,7 +41,11 @@ def arrays(path: str | os.PathLike[str], *, validation: float = 0.2, test: float
             raise Mistake(f"{name} must be a fraction between 0 and 1, got {fraction}")
     parts = _read(found)
     labels = {key: _labels(found, key, value) for key, value in parts.items() if key.startswith("y")}
-    inputs = {key: _inputs(found, key, value) for key, value in parts.items() if key.startswith("x")}
+    inputs = {
+        key: _inputs(found, key, value) if vocabulary is None else ids(value, vocabulary, f"{found}: {key}")
+        for key, value in parts.items()
+        if key.startswith("x")
+    }
     if "x" in inputs:
         rest, chosen = split_off(labels["y"], round(test * len(labels["y"])), seed, found.name)
         test_split = take(inputs["x"], labels["y"], chosen)
@@ -46,7 +59,7 @@ def arrays(path: str | os.PathLike[str], *, validation: float = 0.2, test: float
     else:
         rest, chosen = split_off(y, round(validation * len(y)), seed, found.name)
         train, held = take(x, y, rest), take(x, y, chosen)
-    return Data(name=found.stem, train=train, validation=held, test=test_split)
+    return Data(name=found.stem, train=train, validation=held, test=test_split, vocabulary=vocabulary)
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:

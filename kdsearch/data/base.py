@@ -1,6 +1,6 @@
 """The data value: train, validation and test, kept compact, normalized per batch by training statistics.
 
-Shape letters: N examples, B batch, C channels, H height, W width, F features.
+Shape letters: N examples, B batch, C channels, H height, W width, F features, L length of a sequence.
 """
 
 import hashlib
@@ -16,13 +16,18 @@ from torch import Tensor
 
 from kdsearch.mistakes import Mistake
 
+_AT_ONCE = 4096
+_LARGEST_VOCABULARY = 2**24
+"""Up to there an id is exact in float32, as which an exported student may get it."""
 _NORMALIZED_BYTES = 2**28
 """What the normalized training examples may take in each worker's memory; larger ones are normalized by the batch."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
-    """`inputs` (N, C, H, W) or (N, F), uint8 or float32; `labels` (N,) int64 in [0, classes)."""
+    """`inputs` (N, C, H, W) or (N, F), uint8 or float32, or tokens (N, L) of an integer type; `labels` (N,) int64 in
+    [0, classes).
+    """
 
     inputs: Tensor
     labels: Tensor
@@ -40,7 +45,9 @@ class Data:
     """Three splits with one shape and the same classes.
 
     `train` is what students and teacher learn from, `validation` what every choice is made by, `test` what is only
-    ever reported. Raises `Mistake` where a split is empty, lacks a class or has another shape than `train`.
+    ever reported. With `vocabulary` inputs are sequences of token ids in [0, vocabulary), which networks get as they
+    are, int64. Raises `Mistake` where a split is empty, lacks a class or has another shape than `train`, and for ids
+    out of range.
     """
 
     name: str
@@ -48,6 +55,7 @@ class Data:
     validation: Split
     test: Split
     class_names: tuple[str, ...] = field(default=())
+    vocabulary: int | None = None
 
     def __post_init__(self) -> None:
         splits = self.splits()
@@ -67,6 +75,8 @@ class Data:
                     f"{self.name}: inputs of {name!r} have shape {tuple(split.inputs.shape[1:])}, "
                     f"those of 'train' {tuple(self.train.inputs.shape[1:])}; all splits need the same"
                 )
+            if self.vocabulary is not None:
+                check_tokens(split.inputs, self.vocabulary, f"{self.name}: split {name!r}")
         if not self.class_names:
             classes = 1 + max(int(split.labels.max()) for split in splits.values())
             object.__setattr__(self, "class_names", tuple(str(k) for k in range(classes)))
@@ -85,7 +95,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input, (C, H, W) or (F,)."""
+        """Shape of one input, (C, H, W), (F,) or (L,)."""
         return tuple(self.train.inputs.shape[1:])
 
     @property
@@ -94,12 +104,16 @@ class Data:
 
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training inputs: per channel for images, else over all features."""
+        """Mean and standard deviation of the training inputs: per channel for images, else over all features; 0 and 1
+        for tokens.
+        """
+        if self.vocabulary is not None:
+            return torch.zeros(1, 1), torch.ones(1, 1)
         axes = (0, 2, 3) if self.train.inputs.ndim == 4 else tuple(range(self.train.inputs.ndim))
         # in parts, so that a compact array never stands in memory as float64 at once
         total = torch.zeros(())
         square = torch.zeros(())
-        for part in self.train.inputs.split(4096):
+        for part in self.train.inputs.split(_AT_ONCE):
             wide = part.double()
             total = total + wide.sum(axes, keepdim=True)
             square = square + wide.square().sum(axes, keepdim=True)
@@ -109,7 +123,11 @@ class Data:
         return mean.float(), std.clamp_min(1e-8).float()
 
     def normalize(self, inputs_B: Tensor) -> Tensor:
-        """Compact inputs (B, ...) to float32 with the training split's mean 0 and standard deviation 1."""
+        """Compact inputs (B, ...) to float32 with the training split's mean 0 and standard deviation 1; tokens stay the
+        numbers that they are, int64.
+        """
+        if self.vocabulary is not None:
+            return inputs_B.long()
         mean, std = self.statistics
         return (inputs_B.float() - mean) / std
 
@@ -132,7 +150,27 @@ class Data:
             for part in (split.inputs, split.labels):
                 digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
                 digest.update(np.ascontiguousarray(part.numpy()).data)
+        if self.vocabulary is not None:
+            digest.update(f"vocabulary {self.vocabulary}".encode())
         return digest.hexdigest()
+
+
+def check_tokens(inputs: Tensor, vocabulary: int, what: str) -> None:
+    """Raise `Mistake` where `inputs` are no sequences of ids (N, L) in [0, vocabulary)."""
+    if isinstance(vocabulary, bool) or not isinstance(vocabulary, int) or not 2 <= vocabulary <= _LARGEST_VOCABULARY:
+        raise Mistake(f"vocabulary must be the number of token ids, 2 to {_LARGEST_VOCABULARY:,}, got {vocabulary!r}")
+    if inputs.ndim != 2 or inputs.is_floating_point() or inputs.dtype == torch.bool:
+        raise Mistake(
+            f"{what}: tokens must be integers of shape (N, L), got {inputs.dtype} of shape {tuple(inputs.shape)}; cut "
+            "and pad all sequences to one length"
+        )
+    for first, part in zip(range(0, len(inputs), _AT_ONCE), inputs.split(_AT_ONCE), strict=True):
+        if len(wrong := ((part < 0) | (part >= vocabulary)).nonzero()):
+            row, place = wrong[0].tolist()
+            raise Mistake(
+                f"{what}: token ids must lie in 0..{vocabulary - 1}, got {int(part[row, place])} in example "
+                f"{first + row} at position {place}; map it to an id of its own, or give a larger vocabulary"
+            )
 
 
 def split_off(labels_N: Tensor, examples: int, seed: int, name: str) -> tuple[Tensor, Tensor]:

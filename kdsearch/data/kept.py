@@ -22,7 +22,7 @@ def keep_data(data: Data, folder: Path) -> None:
         for name, split in data.splits().items():
             for part in _PARTS:
                 _write(folder / f"{name}-{part}.npy", getattr(split, part))
-        write_text(folder / _NOTE, json.dumps({"name": data.name, "class_names": data.class_names}))
+        write_text(folder / _NOTE, json.dumps(_note(data)))
 
 
 def load_data(folder: Path, fingerprint: str) -> Data:
@@ -36,12 +36,18 @@ def load_data(folder: Path, fingerprint: str) -> Data:
             name: Split(**{part: _read(folder / f"{name}-{part}.npy") for part in _PARTS})
             for name in ("train", "validation", "test")
         }
-        data = Data(name=note["name"], class_names=tuple(note["class_names"]), **splits)
+        data = Data(
+            name=note["name"], class_names=tuple(note["class_names"]), vocabulary=note.get("vocabulary"), **splits
+        )
     except (ValueError, KeyError, TypeError, EOFError) as error:  # a Mistake is a ValueError
         raise DamagedError(f"{folder}: {error}") from None
     if data.fingerprint != fingerprint:
         raise DamagedError(f"{folder}: its arrays are not those of {data.name} that were kept there")
     return data
+
+
+def _note(data: Data) -> dict[str, object]:
+    return {"name": data.name, "class_names": data.class_names, "vocabulary": data.vocabulary}
 
 
 def _write(path: Path, array: Tensor) -> None:

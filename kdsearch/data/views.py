@@ -46,6 +46,10 @@ class Views:
     augment: Augmentation | None = None
     first_epoch: int = 0
 
+    def __post_init__(self) -> None:
+        if self.augment is not None:
+            check_fits(self.augment, self.data)
+
     @property
     def count(self) -> int:
         return self.augment.views if self.augment is not None else 1
@@ -84,10 +88,22 @@ class Views:
         return self.data.normalize(augment.apply(self.data.train.inputs[index_B], index_B, view))
 
 
+def check_fits(augment: Augmentation, data: Data) -> None:
+    """Raise `Mistake` where `augment` changes pixels and the data are tokens."""
+    if data.vocabulary is None or not isinstance(augment, Augment):
+        return
+    if used := [name for name in ("flip", "shift", "cutout", "mixup") if getattr(augment, name)]:
+        raise Mistake(
+            f"Augment's {', '.join(used)} would change token ids as if they were pixels, and {data.name} are tokens; "
+            "leave it out, or write an augmentation of your own whose apply() gives token ids"
+        )
+
+
 def check_replayable(augment: Augmentation, data: Data, way_out: str = "") -> None:
     """Raise `Mistake`, with the reason and `way_out`, for an augmentation that cannot be replayed: one whose pixels
     depend on a global random generator, or on the batch that an example is in rather than on its index.
     """
+    check_fits(augment, data)
     if augment.views == 1:
         return  # the data as they are, alone
     index_B = _spread(len(data.train))

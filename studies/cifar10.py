@@ -45,11 +45,11 @@ def textbook_net() -> nn.Module:
         return [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
     return nn.Sequential(
-        nn.Sequential(*convolution(3, 32)),
-        nn.Sequential(*convolution(32, 32), nn.MaxPool2d(2)),
-        nn.Sequential(*convolution(32, 64)),
-        nn.Sequential(*convolution(64, 64), nn.MaxPool2d(2)),
-        nn.Sequential(nn.Flatten(), nn.Linear(64 * 8 * 8, 512), nn.ReLU(), nn.Dropout(0.5)),
+        nn.Sequential(*convolution(3, 48)),
+        nn.Sequential(*convolution(48, 48), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(48, 96)),
+        nn.Sequential(*convolution(96, 96), nn.MaxPool2d(2)),
+        nn.Sequential(nn.Flatten(), nn.Linear(96 * 8 * 8, 512), nn.ReLU()),
         nn.Linear(512, 10),
     )
 
@@ -61,11 +61,11 @@ def teacher(data: Data) -> Teacher:
 def space(trial: Trial) -> Recipe:
     match trial.suggest_categorical("family", ["resnet", "convnet"]):
         case "resnet":
-            student = ResNet(
-                width=trial.suggest_int("resnet_width", 6, 24, log=True), depth=trial.suggest_int("resnet_depth", 3, 5)
-            )
+            student = ResNet(width=trial.suggest_int("resnet_width", 8, 28, log=True), depth=3)
         case _:
-            student = ConvNet(width=trial.suggest_int("width", 8, 32, log=True), depth=trial.suggest_int("depth", 3, 6))
+            student = ConvNet(
+                width=trial.suggest_int("width", 16, 40, log=True), depth=trial.suggest_int("depth", 3, 6)
+            )
     start = {"none": STARTS[0], "hints": STARTS[1], "pretrain": STARTS[2]}[
         trial.suggest_categorical("start", ["none", "hints", "pretrain"])
     ]
@@ -87,13 +87,12 @@ def study() -> Study:
         data=data,
         teacher=teacher,
         space=space,
-        trials=12,
+        trials=8,
         first=[
-            {"family": "resnet", "resnet_width": width, "resnet_depth": 3, "start": "none"}
-            | {"temperature": 4.0, "alpha": 0.9}
+            {"family": "resnet", "resnet_width": width, "start": "none", "temperature": 4.0, "alpha": 0.9}
             for width in (24, 16)
         ],
         starts=STARTS,
-        max_parameters=173_000,
+        max_parameters=264_000,
         segment_epochs=4,
     )

@@ -338,13 +338,12 @@ def export_student(
 
 def _source(facts: StudyFacts, study: Study | Where | None) -> Source:
     """Where the stored study is read from: what the caller gives, else its file."""
-    if study is not None:
-        return replace(_given(study), smoke=facts.smoke)
-    if facts.file is None:
+    chosen = study if study is not None else facts.file
+    if chosen is None:
         raise Mistake(f"the study {facts.name!r} was not made from a file; give the Study itself")
-    if not Path(facts.file).exists():
-        raise Mistake(f"the study file {facts.file} is not there any more; say where it is now with --study FILE")
-    return Source(path=Path(facts.file), smoke=facts.smoke)
+    if not isinstance(chosen, Study) and not Path(chosen).exists():
+        raise Mistake(f"the study file {chosen} is not there any more; say where it is now with --study FILE")
+    return replace(_given(chosen), smoke=facts.smoke)
 
 
 def _given(study: Study | Where) -> Source:

@@ -132,7 +132,7 @@ def confirm_study(
             prepared = planned.ready(listener=to_all(listeners), stopping=stopping)
             store = store or Store.create(storage, prepared.facts)
             executor = local or Inline(prepared.data, prepared.signals, stopping)
-            then(prepared, store, executor)
+            then(replace(prepared, facts=store.facts), store, executor)
 
 
 def _check_engine(engine: str, workers: int | None) -> None:

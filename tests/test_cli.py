@@ -21,7 +21,7 @@ def done(tmp_path_factory):
     """A finished small study in a workspace, run through the command line without a terminal."""
     folder = tmp_path_factory.mktemp("cli")
     path = write_study(folder)
-    ran = kdsearch("run", path, "--workspace", folder / "runs", "--engine", "inline", cwd=folder)
+    ran = kdsearch("run", path, "--workspace", folder / "runs", "--engine", "inline", "--no-confirm", cwd=folder)
     assert ran.returncode == 0, ran.stderr
     return folder, ran.stdout
 
@@ -99,6 +99,7 @@ def test_a_study_of_fitnets_own_stage_under_an_ensemble_with_votes_is_shown_with
 def test_running_again_continues_and_says_so(done):
     folder, _ = done
     options = ("--workspace", folder / "runs", "--engine", "inline")
+    options = [*options, "--no-confirm"]
     again = kdsearch("run", folder / "small.py", *options, cwd=folder)
     assert again.returncode == 0
     assert "already has 4 of 4 trials" in again.stdout
@@ -110,7 +111,9 @@ def test_status_json_has_the_documented_shape(done, capsys):
     folder, _ = done
     assert cli.main(["status", "small", "--json", "--workspace", str(folder / "runs")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {*("study", "teacher", "trials", "account", "signals_mb", "hypervolume", "reference", "front")}
+    assert set(found) == {
+        *("study", "teacher", "trials", "account", "signals_mb", "hypervolume", "reference", "front", "findings")
+    }
     assert 0 < found["signals_mb"] < 1
     assert set(found["account"]) == {
         *("seconds", "busy_share", "student_share", "epochs_trained", "epochs_saved", "teacher_passes_saved")
@@ -137,7 +140,9 @@ def test_list_shows_the_studies_here(done, capsys, tmp_path):
 def test_a_new_study_file_runs_as_it_is(tmp_path):
     path = tmp_path / "my study.py"
     assert kdsearch("new", path).returncode == 0
-    ran = kdsearch("run", path, "--smoke", "--workers", 1, "--workspace", tmp_path / "runs", cwd=tmp_path)
+    ran = kdsearch(
+        "run", path, "--smoke", "--no-confirm", "--workers", 1, "--workspace", tmp_path / "runs", cwd=tmp_path
+    )
     assert ran.returncode == 0, ran.stderr
     assert "study my-study-smoke" in ran.stdout
     assert kdsearch("new", path).returncode == 2
@@ -275,9 +280,10 @@ def test_ctrl_c_while_the_teacher_trains_keeps_it(tmp_path):
 
 def test_a_trial_that_fails_does_not_fail_the_run_but_nothing_working_does(tmp_path):
     some = write_study(tmp_path, with_moods("good", "fails"), ("trials=4", 'trials=3, first=[{"mood": "fails"}]'))
-    assert kdsearch("run", some, "--engine", "inline", "--workspace", tmp_path / "a", cwd=tmp_path).returncode == 0
+    options = ("--engine", "inline", "--no-confirm")
+    assert kdsearch("run", some, *options, "--workspace", tmp_path / "a", cwd=tmp_path).returncode == 0
     none = write_study(tmp_path, with_moods("fails"), ("trials=4", "trials=9"), name="none.py")
-    ran = kdsearch("run", none, "--engine", "inline", "--workspace", tmp_path / "b", cwd=tmp_path)
+    ran = kdsearch("run", none, *options, "--workspace", tmp_path / "b", cwd=tmp_path)
     assert ran.returncode == 1
     assert "no more patience" in ran.stdout
 

@@ -89,7 +89,7 @@ def _search_stopping(path, workspace, stopping):
     from kdsearch.workspace import Workspace
 
     ended = drive(Source(path=path), Workspace.chosen(workspace), engine="inline", stopping=stopping)
-    return api.Results(ended.facts, ended.records, ended)
+    return api.Results(ended.facts, ended.records, ended=ended)
 
 
 def test_local_workers_give_the_bits_that_inline_gives(search, tmp_path):

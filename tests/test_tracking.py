@@ -127,3 +127,25 @@ def test_a_new_study_of_an_old_name_does_not_take_over_its_runs(tmp_path, runs_o
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert len(client.search_runs([experiment.experiment_id])) == 4  # two searches, a trial each
+
+
+def test_runs_on_fresh_seeds_are_children_of_a_kind_of_their_own(tmp_path):
+    from mlflow import MlflowClient
+
+    path = write_study(tmp_path)
+    options = {"workspace": tmp_path / "runs", "engine": "inline", "complain": pytest.fail}
+    api.run(path, confirm=False, **options)
+    for _ in range(2):  # mirroring twice adds nothing
+        results = api.confirm_study("small", seeds=2, **options)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small").experiment_id
+    runs = client.search_runs([experiment], "tags.`kdsearch.role` = 'confirm'", max_results=1000)
+    (parent,) = client.search_runs([experiment], "tags.`kdsearch.role` = 'search'")
+    assert len(runs) == len(results.confirmed.records)
+    tests = sorted(run.data.metrics["test_accuracy"] for run in runs)
+    assert tests == sorted(record.measured["test_accuracy"] for record in results.confirmed.records)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
+    assert {run.data.tags["kdsearch.fresh_seed"] for run in runs} == {"0", "1"}
+    assert "findings.csv" in {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    curve = client.get_metric_history(runs[0].info.run_id, "distil/validation_accuracy")
+    assert [point.step for point in curve] in ([1, 2, 3], [2, 3])

@@ -78,6 +78,9 @@ class Virtual:
     def stop(self) -> None:
         pass
 
+    def go_on(self) -> None:
+        pass
+
     def shutdown(self) -> None:
         pass
 

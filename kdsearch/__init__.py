@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import Results, confirm_study, export_student, open_study, run, status, studies, write_report
+    from kdsearch.api import confirm_study, export_student, open_study, run, status, studies, write_report
     from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
     from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
     from kdsearch.data.dataset import from_dataset
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdsearch.data.sequences import tokens
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
+    from kdsearch.results import Results
     from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "kdsearch.api": (
-        "Results",
         "confirm_study",
         "export_student",
         "open_study",
@@ -44,6 +44,7 @@ _HOMES = {
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
+    "kdsearch.results": ("Results",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
     "kdsearch.stages": ("Distil", "FitNetsDistil", "Hints", "Pretrain"),

@@ -7,12 +7,9 @@ the workspace's own SQLite file).
 import dataclasses
 import math
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +19,17 @@ from kdsearch import frame as frames
 from kdsearch.accounting import account
 from kdsearch.confirm import ALONE, SEEDS, Control, comparison_plan, front_plan
 from kdsearch.confirm import confirm as confirm_plan
-from kdsearch.events import Listener, SearchEnded, to_all
+from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
 from kdsearch.export import Exported
 from kdsearch.export import export as export_trial
-from kdsearch.findings import Finding, findings, findings_frame, of_member, with_confirmation
+from kdsearch.findings import Finding, findings_frame, of_member
 from kdsearch.importance import importances
+from kdsearch.interrupts import interrupts
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
+from kdsearch.results import Results
 from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
@@ -44,40 +43,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Where = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Results:
-    """A study's trials as tables. `confirmed` is what runs on fresh seeds gave; `ended` says how the last search went,
-    None for a study that was only opened; `interrupted` that a confirmation was stopped before it was whole.
-    """
-
-    facts: StudyFacts
-    records: Sequence[TrialRecord]
-    confirmed: Confirmed = field(default_factory=Confirmed)
-    ended: SearchEnded | None = None
-    interrupted: bool = False
-
-    @cached_property
-    def frame(self) -> "pd.DataFrame":
-        """One row per trial; see `kdsearch.frame.frame` for the columns, and `kdsearch.findings.with_confirmation` for
-        those of the confirmed.
-        """
-        return with_confirmation(frames.frame(self.records, self.facts), self.confirmed, self.facts)
-
-    @cached_property
-    def findings(self) -> list[Finding]:
-        """What confirmations of the present front and comparisons found."""
-        return findings(self.confirmed, self.facts, {int(number) for number in self.front.index})
-
-    @property
-    def front(self) -> "pd.DataFrame":
-        """The non-dominated trials by rising parameters."""
-        return frames.front(self.frame)
-
-    @property
-    def hypervolume(self) -> float:
-        return frames.hypervolume(self.frame, self.facts)
 
 
 def run(
@@ -112,7 +77,7 @@ def run(
     if smoke:
         source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
-    with _interrupts() as interrupted, ExitStack() as stack:
+    with interrupts() as interrupted, ExitStack() as stack:
         loaded = study if isinstance(study, Study) and not smoke else source.load()
         heard = list(listeners)
         if track:
@@ -171,7 +136,7 @@ def confirm_study(
     stored = isinstance(study, str) and not study.endswith(".py")
     source = _source(_store(str(study), place, storage).facts, file) if stored else _given(study)
     taken: list[Results] = []
-    with _interrupts() as interrupted, ExitStack() as stack:
+    with interrupts() as interrupted, ExitStack() as stack:
         heard = list(listeners)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
@@ -215,7 +180,7 @@ def _members(
 
 def open_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> Results:
     """A study's stored trials. Raises `Mistake`, with the names there are, for an unknown one."""
-    return _results(_store(name, Workspace.chosen(workspace), storage))
+    return Results.of(_store(name, Workspace.chosen(workspace), storage))
 
 
 def studies(*, workspace: Where | None = None, storage: str | None = None) -> list[Results]:
@@ -230,7 +195,7 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
             store = Store(opened, name)
         except Mistake:
             continue  # another program's study in the same database
-        found.append(_results(store))
+        found.append(Results.of(store))
     return found
 
 
@@ -239,7 +204,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
     """
     store = _store(name, Workspace.chosen(workspace), storage)
-    results = _results(store)
+    results = Results.of(store)
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
@@ -298,7 +263,7 @@ def write_report(
     from kdsearch.files import writable
 
     store = _store(name, Workspace.chosen(workspace), storage)
-    results = _results(store)
+    results = Results.of(store)
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
         mattered = importances(results.records, store.frozen_trials())
@@ -325,7 +290,7 @@ def export_student(
         raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
     place = Workspace.chosen(workspace)
     store = _store(name, place, storage)
-    results = _results(store)
+    results = Results.of(store)
     if trial is not None:
         if trial not in results.frame.index:
             raise Mistake(f"the study {name!r} has no trial {trial}; it has 0 to {len(results.records) - 1}")
@@ -360,10 +325,6 @@ def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspa
     return planned.ready()
 
 
-def _results(store: Store) -> Results:
-    return Results(store.facts, store.records(), store.ledger.read())
-
-
 def _store(name: str, workspace: Workspace, storage: str | None) -> Store:
     return Store(open_storage(storage or workspace.storage_url, create=False), name)
 
@@ -387,24 +348,3 @@ def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) 
     if results.findings:
         pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
     return pages
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or a polite kill asks for a clean stop; a second one raises KeyboardInterrupt where it happens."""
-    asked = threading.Event()
-
-    def handle(_number: int, _frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals belong to the main thread
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdsearch.api import Results
 from kdsearch.confirm import ALONE
 from kdsearch.findings import CONFIRM, Finding
+from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 
 

@@ -147,7 +147,7 @@ def test_an_interrupted_confirmation_goes_on_to_what_an_undisturbed_one_gives(pl
         yield lambda: next(asked) > 9  # from somewhere inside a run on
 
     with monkeypatch.context() as patched:
-        patched.setattr(api, "_interrupts", soon)
+        patched.setattr(api, "interrupts", soon)
         stopped, heard = confirm(place)
     assert stopped.interrupted
     assert len(trained(heard)) < len(whole.confirmed.records)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "decoder", "evidence", "files", "further_losses", "gain", "layers", "losses", "mistakes", "pareto",
+        "belief", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers", "losses", "mistakes", "pareto",
         "plain", "rounding", "seeds", "signal_files", "stopping", "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
@@ -24,16 +24,16 @@ FLOORS = {
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
         "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
-        "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "underway",
+        "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
-    6: ["findings", "frame", "importance", "progress", "report", "report."],
-    7: ["__main__", "api", "cli", "tables", "template", "ui"],
+    6: ["findings", "frame", "importance", "progress", "report", "report.", "results"],
+    7: ["__main__", "api", "cli", "commands", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
 # package -> the modules that may import it; a trailing dot again stands for all below
 HOMES = {
-    "mlflow": {"tracking"},
+    "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
     "optuna": {

@@ -1,35 +1,14 @@
-"""MLflow as a mirror of the database: one writer, on a thread of its own, that never stops or slows a search.
+"""Writes one study to an MLflow store: experiment, parent run, and a child run for each trial and each fresh seed."""
 
-An experiment and a parent run per study, a child run per trial and per run on a fresh seed. Each is looked up by its
-tags before it is created, and a line of a curve carries the time it was measured at, so that mirroring twice adds
-nothing. What a tracking server missed while it was away is filled in at the search's end or by the next run.
-Left out: screened trials, which were never trained, have no run.
-"""
-
-import contextlib
 import json
 import logging
 import math
 import os
-import queue
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.events import (
-    Happening,
-    RepeatEnded,
-    RepeatsBegan,
-    RepeatsEnded,
-    SearchBegan,
-    SearchEnded,
-    TrialBegan,
-    TrialEnded,
-    TrialEpoch,
-)
-from kdsearch.ledger import Confirmed, RepeatRecord
+from kdsearch.ledger import RepeatRecord
 from kdsearch.store import StudyFacts, TrialRecord
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
@@ -38,129 +17,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Pages = Callable[[list[TrialRecord], StudyFacts, Confirmed], dict[str, str]]
-"""File names and contents of what the parent run shows, from trials and confirmations: injected, for only `report`
-draws.
-"""
-
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "running": "KILLED", "pruned": "FINISHED"}
-_FLUSH_SECONDS = 2.0
-_RETRY_SECONDS = 30.0
 _BATCH = 900
-_MIRRORED = (
-    *(SearchBegan, TrialBegan, TrialEpoch, TrialEnded, SearchEnded),
-    *(RepeatsBegan, RepeatEnded, RepeatsEnded),
-)
 
 
-class Mirror:
-    """A listener that mirrors what happens to MLflow. `complain` gets one line when the server is lost or back.
-
-    MLFLOW_TRACKING_URI is honoured; without it the workspace's own database is used.
-    """
-
-    def __init__(self, workspace: Workspace, pages: Pages, complain: Callable[[str], None]) -> None:
-        self._workspace = workspace
-        self._pages = pages
-        self._complain = complain
-        self._queue: queue.Queue[Happening | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._writer: _Writer | None = None
-        self._facts: StudyFacts | None = None
-        self._away_until: float | None = None
-        # the parent's beginning: before its first child's, or the UI would not nest them
-        self._made_ms = self._began_ms = time.time_ns() // 1_000_000
-
-    def __call__(self, happening: Happening) -> None:
-        if isinstance(happening, _MIRRORED):
-            self._queue.put(happening)
-
-    def __enter__(self) -> "Mirror":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        lines: dict[int, list[Epoch]] = defaultdict(list)
-        flushed = time.monotonic()
-        while True:
-            with contextlib.suppress(queue.Empty):
-                happening = self._queue.get(timeout=_FLUSH_SECONDS)
-                if happening is None:
-                    return
-                if isinstance(happening, TrialEpoch):
-                    lines[happening.trial].append(happening.line)
-                else:
-                    self._attempt(happening, lines)
-            if lines and time.monotonic() - flushed > _FLUSH_SECONDS:
-                self._attempt(None, lines)
-                flushed = time.monotonic()
-
-    def _attempt(self, happening: Happening | None, lines: dict[int, list[Epoch]]) -> None:
-        """Mirror one thing; a store that is away is tried again later, for the next thing or at the end."""
-        if isinstance(happening, SearchBegan):
-            self._facts = happening.facts
-            self._began_ms = min([record.began_ms for record in happening.records], default=self._made_ms)
-        elif isinstance(happening, RepeatsBegan):
-            self._facts = happening.facts
-        last = isinstance(happening, (SearchEnded, RepeatsEnded))
-        if self._away_until is not None and time.monotonic() < self._away_until and not last:
-            lines.clear()  # the trials' records keep them
-            return
-        try:
-            self._mirror(happening, lines)
-        except Exception as error:  # whatever a tracking store does must not reach the search
-            if self._away_until is None or isinstance(happening, SearchEnded):
-                reason = str(error).strip().split("\n")[0][:200]
-                self._complain(
-                    f"MLflow is away ({type(error).__name__}: {reason}); a later run fills in what is missing"
-                )
-            self._away_until = time.monotonic() + _RETRY_SECONDS
-            self._writer = None
-        else:
-            self._away_until = None
-        lines.clear()
-
-    def _mirror(self, happening: Happening | None, lines: dict[int, list[Epoch]]) -> None:
-        if self._facts is None:
-            return
-        if self._writer is None:
-            self._writer = _Writer(self._workspace, self._facts, self._began_ms)
-        writer = self._writer
-        for number, part in lines.items():
-            writer.curve(number, part)
-        match happening:
-            case SearchBegan():
-                writer.search("RUNNING")
-                for record in happening.records:
-                    writer.trial(record)
-            case TrialBegan():
-                writer.begin(happening.record)
-            case TrialEnded():
-                writer.trial(happening.record)
-            case SearchEnded():
-                for record in happening.records:
-                    writer.trial(record)
-                self._show(writer, happening.records, happening.facts, happening.confirmed)
-                writer.teacher(happening.facts)
-                status = "KILLED" if happening.interrupted else "FAILED" if happening.failed else "FINISHED"
-                writer.search(status)
-            case RepeatEnded():
-                writer.repeat(happening.record)
-            case RepeatsEnded():
-                for run in happening.confirmed.records:
-                    writer.repeat(run)
-                self._show(writer, happening.trials, happening.facts, happening.confirmed)
-
-    def _show(self, writer: "_Writer", trials: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> None:
-        for name, content in self._pages(trials, facts, confirmed).items():
-            writer.page(name, content)
-
-
-class _Writer:
+class Writer:
     """Writes one study to MLflow, creating only what is not there."""
 
     def __init__(self, workspace: Workspace, facts: StudyFacts, began_ms: int) -> None:

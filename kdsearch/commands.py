@@ -1,0 +1,195 @@
+"""What each command does: the arguments to calls of `api`, the results to the terminal. Gives the exit status.
+
+Heavy imports wait until a command needs them, so that --help is quick.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # a table cut to 80 columns in a log file would lose what it is for
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _place(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"workspace": arguments.workspace, "storage": arguments.storage}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.progress import Terminal
+    from kdsearch.tables import say, show_account, show_findings, show_front
+    from kdsearch.training import StopRequestedError
+
+    console = _console()
+    with Terminal(console) as terminal:
+        try:
+            results = api.run(
+                arguments.study,
+                **_place(arguments),
+                trials=arguments.trials,
+                minutes=arguments.minutes,
+                epochs=arguments.epochs,
+                patience=arguments.patience,
+                stopping=arguments.stopping,
+                workers=arguments.workers,
+                engine=arguments.engine,
+                smoke=arguments.smoke,
+                confirm=not arguments.no_confirm,
+                listeners=[terminal],
+                complain=terminal.say,
+            )
+        except StopRequestedError:
+            terminal.say("stopped while the teacher was trained; the same command goes on from there")
+            return INTERRUPTED
+    name = results.facts.name
+    show_front(console, results)
+    show_findings(console, results)
+    show_account(console, api.status(name, **_place(arguments))["account"])
+    page = api.write_report(name, **_place(arguments))
+    here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
+    say(console, f"report:  {page}")
+    say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
+    if not results.front.empty:
+        say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
+    if results.interrupted:
+        say(console, "interrupted; everything is kept, and the same command goes on from there")
+        return INTERRUPTED
+    return FAILED if results.ended is not None and results.ended.failed else DONE
+
+
+def new(arguments: argparse.Namespace) -> int:
+    from kdsearch.files import writable
+    from kdsearch.mistakes import Mistake
+    from kdsearch.template import study_file
+
+    path = Path(arguments.study)
+    if path.exists():
+        raise Mistake(f"{path} exists already; name another file")
+    if path.suffix != ".py":
+        raise Mistake(f"a study file ends in .py, got {path}")
+    text = study_file(path.stem)
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}; try it with: {_program()} run {path} --smoke")
+    return DONE
+
+
+def download(arguments: argparse.Namespace) -> int:
+    from kdsearch.data import download
+
+    print(download(arguments.name))
+    return DONE
+
+
+def list_studies(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.tables import show_studies
+
+    found = api.studies(**_place(arguments))
+    if not found:
+        print(f"no studies here yet; begin with: {_program()} new STUDY.py")
+        return DONE
+    show_studies(_console(), found)
+    return DONE
+
+
+def status(arguments: argparse.Namespace) -> int:
+    import json
+
+    from kdsearch import api
+    from kdsearch.tables import say, show_account, show_findings, show_front
+
+    found = api.status(arguments.name, **_place(arguments))
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return DONE
+    console = _console()
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items() if count) or "none yet"
+    say(console, f"study {found['study']}: trials {counts}; the teacher's signals take {found['signals_mb']:,.1f} MB")
+    results = api.open_study(arguments.name, **_place(arguments))
+    show_front(console, results)
+    show_findings(console, results)
+    show_account(console, found["account"])
+    return DONE
+
+
+def confirm(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.progress import Terminal
+    from kdsearch.tables import say, show_findings
+
+    console = _console()
+    with Terminal(console) as terminal:
+        results = api.confirm_study(
+            arguments.name,
+            **_place(arguments),
+            seeds=arguments.seeds,
+            trials=arguments.trial,
+            controls=arguments.control,
+            compare=arguments.compare,
+            file=arguments.study,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            listeners=[terminal],
+            complain=terminal.say,
+        )
+    show_findings(console, results)
+    say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
+    if results.interrupted:
+        say(console, "interrupted; everything is kept, and the same command goes on from there")
+        return INTERRUPTED
+    return DONE
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+
+    print(api.write_report(arguments.name, to=arguments.to, **_place(arguments)))
+    return DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+    from kdsearch import api
+    from kdsearch.tables import say, show_figures
+
+    exported = api.export_student(
+        arguments.name,
+        arguments.to,
+        trial=arguments.trial,
+        pick=arguments.pick or "knee",
+        max_parameters=arguments.max_parameters,
+        max_drop=arguments.max_drop,
+        study=arguments.study,
+        **_place(arguments),
+    )
+    console = _console()
+    how = f"trial {exported.card['trial']}" + ("" if arguments.trial is not None else f", {arguments.pick or 'knee'}")
+    say(console, f"exported {how} of {exported.card['study']} to {exported.folder}")
+    show_figures(console, exported.card)
+    say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+    say(console, f'load it:  kdsearch.load("{exported.folder}")')
+    return DONE
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    from kdsearch.ui import serve
+
+    return serve(arguments.workspace, arguments.port)
+
+
+def _program() -> str:
+    """The command as the user typed it, so that what we print can be pasted."""
+    typed = Path(sys.argv[0])
+    return str(typed) if typed.name == "kdsearch" else "kdsearch"

@@ -1,0 +1,5 @@
+"""MLflow as a mirror of the database. The only home of MLflow."""
+
+from kdsearch.tracking.mirror import Mirror
+
+__all__ = ["Mirror"]

@@ -108,9 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", commands.status, "show a study's counts, teacher, hypervolume and front")
     status.add_argument("name", metavar="NAME")
     status.add_argument("--json", action="store_true", help="print one JSON object")
-    confirm = command(
-        "confirm", commands.confirm, "train front members and controls on fresh seeds, and read the test split"
-    )
+    confirm = command("confirm", commands.confirm, "train front members and controls again on fresh seeds")
     confirm.add_argument("name", metavar="NAME", help="a stored study, or a study file whose own recipes are compared")
     confirm.add_argument("--seeds", type=_whole, default=5, metavar="K", help="fresh seeds for each recipe (default 5)")
     confirm.add_argument(

@@ -24,7 +24,6 @@ from kdsearch.executors import Executor
 from kdsearch.export import Exported
 from kdsearch.export import export as export_trial
 from kdsearch.findings import Finding, findings_frame, of_member
-from kdsearch.importance import importances
 from kdsearch.interrupts import interrupts
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
@@ -261,6 +260,7 @@ def write_report(
     """Write the study's page, by default to `reports/NAME/index.html`; gives its path."""
     from kdsearch import report
     from kdsearch.files import writable
+    from kdsearch.importance import importances  # a second of scikit-learn's forests
 
     store = _store(name, Workspace.chosen(workspace), storage)
     results = Results.of(store)

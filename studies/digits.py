@@ -49,4 +49,6 @@ def study() -> Study:
         trials=40,
         # three sizes of the setting that is known to do well nearly everywhere
         first=[{"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)],
+        # what `kdsearch confirm digits --compare start` compares
+        starts=[None, Hints(epochs=5, regressor="pooled"), Pretrain(epochs=5)],
     )

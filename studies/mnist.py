@@ -49,5 +49,6 @@ def study() -> Study:
         space=space,
         trials=20,
         first=[{"width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9} for width in (6, 3, 12)],
+        starts=[None, Hints(epochs=3, regressor="pooled"), Pretrain(epochs=3)],
         segment_epochs=3,
     )

@@ -73,6 +73,7 @@ def study() -> Study:
         sampler="size_aware",  # or "tpe", "nsga2", "random", or any Optuna sampler
         # objectives=("accuracy", "parameters"),  also: macro_f1, macs, size_kb, latency_ms
         # max_parameters=20_000,  proposals above are screened before any training
+        # starts=[None, Hints(epochs=5, regressor="pooled"), Pretrain(epochs=5)],  for kdsearch confirm --compare start
         # first=[{{"width": 6, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9, "lr": 0.01}}],
     )
 '''

@@ -34,7 +34,7 @@ from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
-from kdsearch.study import Source, Study
+from kdsearch.study import VARIED, Source, Study
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 
@@ -134,6 +134,8 @@ def confirm_study(
     place = Workspace.chosen(workspace)
     stored = isinstance(study, str) and not study.endswith(".py")
     source = _source(_store(str(study), place, storage).facts, file) if stored else _given(study)
+    if not stored and (compare is None or compare in VARIED):
+        _store(source.load().name, place, storage)  # before a teacher is trained for a study that has no trials
     taken: list[Results] = []
     with interrupts() as interrupted, ExitStack() as stack:
         heard = list(listeners)
@@ -148,7 +150,7 @@ def confirm_study(
             if compare is None:
                 plan = front_plan(prepared, members, seeds=seeds, controls=controls)
             else:
-                plan = comparison_plan(prepared, compare, members, seeds=seeds, tell=tell)
+                plan = comparison_plan(prepared, compare, members, seeds=seeds)
             confirmed = confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted)
             taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted()))
 
@@ -267,7 +269,8 @@ def write_report(
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
         mattered = importances(results.records, store.frozen_trials())
-        return report.write_report(results.frame, results.facts, folder, results.findings, mattered)
+        told = results.confirmed.teacher_test_accuracy
+        return report.write_report(results.frame, results.facts, folder, results.findings, mattered, told)
 
 
 def export_student(

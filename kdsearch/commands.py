@@ -129,28 +129,33 @@ def confirm(arguments: argparse.Namespace) -> int:
     from kdsearch import api
     from kdsearch.progress import Terminal
     from kdsearch.tables import say, show_findings
+    from kdsearch.training import StopRequestedError
 
     console = _console()
     with Terminal(console) as terminal:
-        results = api.confirm_study(
-            arguments.name,
-            **_place(arguments),
-            seeds=arguments.seeds,
-            trials=arguments.trial,
-            controls=arguments.control,
-            compare=arguments.compare,
-            file=arguments.study,
-            workers=arguments.workers,
-            engine=arguments.engine,
-            listeners=[terminal],
-            complain=terminal.say,
-        )
+        try:
+            results = api.confirm_study(
+                arguments.name,
+                **_place(arguments),
+                seeds=arguments.seeds,
+                trials=arguments.trial,
+                controls=arguments.control,
+                compare=arguments.compare,
+                file=arguments.study,
+                workers=arguments.workers,
+                engine=arguments.engine,
+                listeners=[terminal],
+                complain=terminal.say,
+            )
+        except StopRequestedError:
+            terminal.say("stopped while the teacher was trained; the same command goes on from there")
+            return INTERRUPTED
     show_findings(console, results)
     say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
     if results.interrupted:
         say(console, "interrupted; everything is kept, and the same command goes on from there")
         return INTERRUPTED
-    return DONE
+    return FAILED if any(arm.failed and not arm.test for finding in results.findings for arm in finding.arms) else DONE
 
 
 def report(arguments: argparse.Namespace) -> int:

@@ -12,34 +12,38 @@ from kdsearch.events import Listener, Note, RepeatsEnded
 from kdsearch.executors import Executor
 from kdsearch.ledger import Arm, Confirmed, Question
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import as_json
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.repeats import Repeat, Repeats, arm_key
 from kdsearch.space import replay
 from kdsearch.stages import Distil, Hints, Start
 from kdsearch.store import Store, TrialRecord
-from kdsearch.study import Study
+from kdsearch.study import VARIED, Study
 
 SEEDS = 5
 DISTILLED, ALONE, PERMUTED = "distilled", "alone", "permuted teacher"
 CONTROLS = ("permuted", "starts")
 """What can be asked for beside the student alone."""
-VARIED = ("start", "layers", "temperature", "alpha")
-"""The choices that can be compared without a study's naming its own recipes."""
 
 _TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 _ALPHAS = (0.1, 0.5, 0.9, 1.0)
 _POSITIONS = (0.25, 0.5, 0.75)
+_Asked = tuple[str, int | None, list[tuple[str, Recipe, bool]]]
+"""A question's name, the trial that it is about, and for each arm its label, its recipe, and whether the teacher is
+permuted.
+"""
 
 Control = Literal["permuted", "starts"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Questions, and for each of their arms what is to be trained."""
+    """Questions, for each of their arms what is to be trained, and what the user should know of it."""
 
     questions: list[Question]
     repeats: list[Repeat]
+    notes: tuple[str, ...] = ()
 
 
 def confirm(
@@ -52,6 +56,8 @@ def confirm(
     stopping: Callable[[], bool] = lambda: False,
 ) -> Confirmed:
     """Train what the plan wants and is not there yet; gives all that the ledger then holds."""
+    for note in plan.notes:
+        tell(Note(note))
     ledger = store.ledger
     ledger.ask(plan.questions)
     if ledger.read().teacher_test_accuracy is None:
@@ -63,7 +69,13 @@ def confirm(
 
 
 def alone(recipe: Recipe) -> Recipe:
-    """The same student without a teacher on an equal budget: no start, the labels alone, for as many epochs."""
+    """The same student without a teacher on an equal budget: no start, the labels alone, for as many epochs.
+
+    A recipe that is such a training already is its own control.
+    """
+    own = recipe.distil
+    if recipe.start is None and isinstance(own, Distil) and not own.alpha and not own.attention:
+        return recipe
     return dataclasses.replace(recipe, start=None, distil=Distil(temperature=1.0, alpha=0.0), live_teacher=False)
 
 
@@ -79,50 +91,49 @@ def front_plan(
         raise Mistake("there is no front to confirm: no trial is complete yet; run the study first")
     if unknown := set(controls) - set(CONTROLS):
         raise Mistake(f"controls must be of {', '.join(CONTROLS)}, got {', '.join(sorted(unknown))}")
-    asked = []
+    asked: list[_Asked] = []
+    notes: list[str] = []
     for record in members:
         recipe = recipe_of(prepared, record)
         arms = [(DISTILLED, recipe, False), (ALONE, alone(recipe), False)]
         if "permuted" in controls:
             arms.append((PERMUTED, recipe, True))
         if "starts" in controls:
-            others = _starts(prepared, recipe)
+            others, left_out = _possible(prepared, _starts(prepared.study, recipe))
             arms += [(label, other, False) for label, other in others.items() if other != recipe]
+            notes += left_out
         asked.append(("confirm", record.number, arms))
-    return _plan(prepared, asked, seeds)
+    return _plan(prepared, asked, seeds, notes)
 
 
-def comparison_plan(
-    prepared: Prepared, what: str, members: Sequence[TrialRecord], *, seeds: int = SEEDS, tell: Listener
-) -> Plan:
+def comparison_plan(prepared: Prepared, what: str, members: Sequence[TrialRecord], *, seeds: int = SEEDS) -> Plan:
     """Matched recipes that differ in one choice alone: `what` is one of `VARIED`, varied in each of `members`, or the
     name of one of the study's own comparisons, which needs no trials.
 
-    Arms that cannot work (a hint layer of the wrong shape) are left out with a note. Raises `Mistake` for an unknown
-    name, and where fewer than two arms are left.
+    Arms that cannot work (a hint layer of the wrong shape) are left out with a note, and so are those that are the same
+    recipe as one before them. Raises `Mistake` for an unknown name, and where fewer than two arms are left.
     """
     own = prepared.study.comparisons
     if what in own:
-        groups: list[tuple[int | None, Mapping[str, Recipe]]] = [(None, own[what])]
+        groups: list[tuple[int | None, Mapping[str, Recipe | str]]] = [(None, own[what])]
     elif what in VARIED:
         if not members:
             raise Mistake(f"there is no front to compare {what} on: no trial is complete yet; run the study first")
-        groups = [(record.number, _varied(prepared, what, recipe_of(prepared, record))) for record in members]
+        groups = [(record.number, _varied(prepared.study, what, recipe_of(prepared, record))) for record in members]
     else:
         raise Mistake(f"--compare must be one of {', '.join((*VARIED, *own))}, got {what!r}")
-    asked = []
+    asked: list[_Asked] = []
+    notes: list[str] = []
     for trial, recipes in groups:
-        arms = []
-        for label, recipe in recipes.items():
-            candidate = prepared.screen(recipe)
-            if candidate.reason is None:
-                arms.append((label, candidate.recipe, False))
-            else:
-                tell(Note(f"{label} is left out: {candidate.reason}"))
-        if len(arms) < 2:
-            raise Mistake(f"a comparison needs at least two recipes that can work, {what!r} has {len(arms)}")
-        asked.append((what, trial, arms))
-    return _plan(prepared, asked, seeds)
+        possible, left_out = _possible(prepared, recipes)
+        notes += left_out
+        if len(possible) < 2:
+            why = "".join(f"\n  - {note}" for note in left_out)
+            raise Mistake(
+                f"a comparison needs at least two different recipes that can work, {what!r} has {len(possible)}{why}"
+            )
+        asked.append((what, trial, [(label, recipe, False) for label, recipe in possible.items()]))
+    return _plan(prepared, asked, seeds, list(dict.fromkeys(notes)))
 
 
 def recipe_of(prepared: Prepared, record: TrialRecord) -> Recipe:
@@ -135,9 +146,28 @@ def recipe_of(prepared: Prepared, record: TrialRecord) -> Recipe:
     return recipe
 
 
-def _plan(
-    prepared: Prepared, asked: Sequence[tuple[str, int | None, list[tuple[str, Recipe, bool]]]], seeds: int
-) -> Plan:
+def _possible(prepared: Prepared, recipes: Mapping[str, Recipe | str]) -> tuple[dict[str, Recipe], list[str]]:
+    """Those that can work, their hint layers named, each once; and why the others are left out, a line each. A text in
+    place of a recipe is the reason why there is none.
+    """
+    found: dict[str, Recipe] = {}
+    notes = []
+    for label, recipe in recipes.items():
+        if isinstance(recipe, str):
+            notes.append(f"{label} is left out: {recipe}")
+            continue
+        candidate = prepared.screen(recipe)
+        twin = next((other for other, known in found.items() if known == candidate.recipe), None)
+        if candidate.reason is not None:
+            notes.append(f"{label} is left out: {candidate.reason}")
+        elif twin is not None:
+            notes.append(f"{label} is left out: it is the same recipe as {twin}")
+        else:
+            found[label] = candidate.recipe
+    return found, notes
+
+
+def _plan(prepared: Prepared, asked: Sequence[_Asked], seeds: int, notes: Sequence[str]) -> Plan:
     if seeds < 1:
         raise Mistake(f"seeds must be at least 1, got {seeds}")
     questions = []
@@ -155,16 +185,16 @@ def _plan(
             for label, recipe, permuted in arms
         )
         questions.append(Question(name=name, trial=trial, arms=noted, seeds=tuple(range(seeds))))
-    return Plan(questions=questions, repeats=list(repeats.values()))
+    return Plan(questions=questions, repeats=list(repeats.values()), notes=tuple(notes))
 
 
-def _varied(prepared: Prepared, what: str, recipe: Recipe) -> dict[str, Recipe]:
+def _varied(study: Study, what: str, recipe: Recipe) -> Mapping[str, Recipe | str]:
     """Recipes by label that differ from `recipe` in `what` alone; the first is what the others are compared to."""
     match what:
         case "start":
-            return _starts(prepared, recipe)
+            return _starts(study, recipe)
         case "layers":
-            hints = _hints(prepared.study, recipe)
+            hints = _hints(study, recipe)
             return {
                 f"teacher {theirs:g}, student {own:g}": dataclasses.replace(
                     recipe, start=dataclasses.replace(hints, teacher_layer=theirs, student_layer=own)
@@ -179,34 +209,37 @@ def _varied(prepared: Prepared, what: str, recipe: Recipe) -> dict[str, Recipe]:
 
 
 def _with_distil(recipe: Recipe, **changed: Any) -> Recipe:
-    if not isinstance(recipe.distil, Distil):
+    if missing := [name for name in changed if not hasattr(recipe.distil, name)]:
         raise Mistake(
-            f"{type(recipe.distil).__name__} has no {' or '.join(changed)} to vary; "
+            f"{type(recipe.distil).__name__} has no {' or '.join(missing)} to vary; "
             "name recipes of your own in Study(comparisons=...)"
         )
     return dataclasses.replace(recipe, distil=dataclasses.replace(recipe.distil, **changed))
 
 
-def _starts(prepared: Prepared, recipe: Recipe) -> dict[str, Recipe]:
-    """The recipe with each of the study's starts, by label; without a start first."""
-    starts = prepared.study.starts
-    if not starts:
+def _starts(study: Study, recipe: Recipe) -> Mapping[str, Recipe | str]:
+    """The recipe with each of the study's starts, by label; without a start first. A start that is as long as the whole
+    budget has its reason in the recipe's place.
+    """
+    if not study.starts:
         raise Mistake(
             "the study names no starts to compare; give it some: Study(starts=[None, Hints(...), Pretrain(...)])"
         )
-    found: dict[str, Recipe] = {}
-    for start in sorted(starts, key=lambda start: start is not None):
-        label = f"start {_said(start)}"
-        found[label] = prepared.screen(dataclasses.replace(recipe, start=start)).recipe
+    found: dict[str, Recipe | str] = {}
+    for start in sorted(study.starts, key=lambda start: start is not None):
+        try:
+            found[f"start {_said(start)}"] = dataclasses.replace(recipe, start=start)
+        except Mistake as mistake:
+            found[f"start {_said(start)}"] = str(mistake)
     return found
 
 
 def _said(start: Start | None) -> str:
+    """Every value of a start that is given: starts that differ are told apart."""
     if start is None:
         return "none"
-    if isinstance(start, Hints):
-        return f"hints, {start.epochs} epochs, {start.teacher_layer} to {start.student_layer}, {start.regressor}"
-    return f"{start.name}, {start.epochs} epochs"
+    given = ", ".join(f"{name} {value}" for name, value in as_json(start).items() if name != "kind")
+    return f"{start.name} ({given})"
 
 
 def _hints(study: Study, recipe: Recipe) -> Hints:

@@ -15,7 +15,11 @@ NEGLIGIBLE = 0.002
 
 Sample = Mapping[int, float]
 Verdict = Literal["better", "no better", "unclear"]
-Effect = Literal["better", "worse", "no effect seen"]
+Effect = Literal["better", "worse", "no effect seen", "unclear"]
+_FEWEST = 2
+"""Seeds without which there is no verdict."""
+_DUST = 12
+"""Decimals beyond which accuracies differ by rounding alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +44,16 @@ def mean_interval(sample: Sample, examples: int) -> Interval:
     if not values:
         raise ValueError("an interval needs at least one run")
     mean = fmean(values)
-    if len(set(values)) == 1:
+    if len({round(value, _DUST) for value in values}) == 1:
         low, high = _wilson(mean, examples)
     else:
         low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=stats.sem(values))
     return Interval(mean=mean, low=max(0.0, float(low)), high=min(1.0, float(high)), seeds=len(values))
 
 
-def difference_interval(these: Sample, those: Sample, examples: int) -> Interval:
-    """The mean of `these` minus that of `those`, clipped to [-1, 1].
+def difference_interval(these: Sample, those: Sample, examples: int, *, among: int = 1) -> Interval:
+    """The mean of `these` minus that of `those`, clipped to [-1, 1]. With `among` above 1 the interval is one of so
+    many that hold together with 95 % (Bonferroni's: each by itself with more).
 
     Runs that share a seed are paired: seeds that only one of the two has are left out. Without two seeds in common it
     is Welch's interval of two independent samples. Where there is no spread to go by (all pairs differ alike, or there
@@ -62,15 +67,16 @@ def difference_interval(these: Sample, those: Sample, examples: int) -> Interval
     shared = sorted(these.keys() & those.keys())
     if shared:
         these, those = ({seed: sample[seed] for seed in shared} for sample in (these, those))
-    one, other = list(these.values()), list(those.values())
+    one, other = ([round(value, _DUST) for value in sample.values()] for sample in (these, those))
     mean = fmean(one) - fmean(other)
+    level = 1 - (1 - CONFIDENCE) / among
     if shared:
-        gaps = {round(a - b, 12) for a, b in zip(one, other, strict=True)}
-        ends = stats.ttest_rel(one, other).confidence_interval(CONFIDENCE) if len(gaps) > 1 else None
+        gaps = {round(a - b, _DUST) for a, b in zip(one, other, strict=True)}
+        ends = stats.ttest_rel(one, other).confidence_interval(level) if len(gaps) > 1 else None
     else:
         spread = len(one) > 1 and len(other) > 1 and len({*one}) + len({*other}) > 2
-        ends = stats.ttest_ind(one, other, equal_var=False).confidence_interval(CONFIDENCE) if spread else None
-    low, high = ends if ends is not None else _newcombe(fmean(one), fmean(other), examples)
+        ends = stats.ttest_ind(one, other, equal_var=False).confidence_interval(level) if spread else None
+    low, high = ends if ends is not None else _newcombe(fmean(one), fmean(other), examples, level)
     seeds = len(shared) or min(len(one), len(other))
     return Interval(mean=mean, low=max(-1.0, float(low)), high=min(1.0, float(high)), seeds=seeds)
 
@@ -83,29 +89,33 @@ def pooled(samples: Sequence[Sample]) -> Sample:
 
 def verdict(difference: Interval) -> Verdict:
     """Whether what stands first is better: "better" where the lower end is above 0, "no better" where the upper end is
-    below 0.2 points, else "unclear".
+    below 0.2 points, else "unclear"; always so after one seed, whose own noise nothing shows.
     """
+    if difference.seeds < _FEWEST:
+        return "unclear"
     if difference.low > 0:
         return "better"
     return "no better" if difference.high < NEGLIGIBLE else "unclear"
 
 
 def effect(difference: Interval) -> Effect:
-    """What a choice did beside another: "no effect seen" where the interval holds 0."""
+    """What a choice did beside another: "no effect seen" where the interval holds 0, "unclear" after one seed."""
+    if difference.seeds < _FEWEST:
+        return "unclear"
     if difference.low > 0:
         return "better"
     return "worse" if difference.high < 0 else "no effect seen"
 
 
-def _wilson(share: float, examples: int) -> tuple[float, float]:
+def _wilson(share: float, examples: int, level: float = CONFIDENCE) -> tuple[float, float]:
     from scipy import stats
 
-    found = stats.binomtest(round(share * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
+    found = stats.binomtest(round(share * examples), examples).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
 
 
-def _newcombe(one: float, other: float, examples: int) -> tuple[float, float]:
-    (low_one, high_one), (low_other, high_other) = _wilson(one, examples), _wilson(other, examples)
+def _newcombe(one: float, other: float, examples: int, level: float) -> tuple[float, float]:
+    (low_one, high_one), (low_other, high_other) = (_wilson(share, examples, level) for share in (one, other))
     difference = one - other
     return (
         difference - hypot(one - low_one, high_other - other),

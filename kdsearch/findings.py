@@ -35,8 +35,10 @@ class ArmFinding:
     """One arm. `test` and `validation` are accuracies over its runs, None where none is complete.
 
     `difference` and `said` are of its pairing with the question's first arm, on the test split: in a confirmation the
-    first arm minus this one and the verdict on the first; in a comparison this one minus the first and its effect. None
-    for the first arm itself. `seconds` and `epochs` are means over its runs, of which `failed` gave nothing.
+    first arm minus this one and the verdict on the first; in a comparison this one minus the first and its effect, with
+    intervals that hold together for all its arms. None for the first arm itself. `difference` is over the seeds that
+    both have; where a run of either failed what is `said` is "unclear". `seconds` and `epochs` are means over its runs,
+    of which `failed` gave nothing, the first of them for that `reason`.
     """
 
     label: str
@@ -47,38 +49,38 @@ class ArmFinding:
     seconds: float
     epochs: float
     failed: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """The answer to a question about `trial`; pooled over the trials that it was asked about where that is None and
-    `members` is above 1.
+    `members` is above 1. `on_front`: whether the trial is on the study's present front.
     """
 
     name: str
     trial: int | None
     members: int
     arms: list[ArmFinding]
+    on_front: bool = True
 
     def arm(self, label: str) -> ArmFinding | None:
         return next((arm for arm in self.arms if arm.label == label), None)
 
 
-def findings(confirmed: Confirmed, facts: StudyFacts, trials: Collection[int] | None = None) -> list[Finding]:
-    """One finding for each question that has a complete run, and one pooled for each kind that was asked of several
-    trials. Of the confirmations only those of `trials` count where these are given.
+def findings(confirmed: Confirmed, facts: StudyFacts, front: Collection[int] | None = None) -> list[Finding]:
+    """One finding for each question that has a run, and one pooled for each kind that was asked of several trials: of
+    these only those on the `front` count, where that is given.
     """
-    asked = [
-        question
-        for question in confirmed.questions
-        if question.name != CONFIRM or trials is None or question.trial in trials
-    ]
     found = []
-    for name in dict.fromkeys(question.name for question in asked):
-        group = [question for question in asked if question.name == name]
-        single = [_finding(confirmed, facts, question) for question in group]
-        found += [finding for finding in single if any(arm.test for arm in finding.arms)]
-        if len(group) > 1 and (whole := _pooled(confirmed, facts, group)) is not None:
+    for name in dict.fromkeys(question.name for question in confirmed.questions):
+        group = [question for question in confirmed.questions if question.name == name]
+        for question in group:
+            finding = _finding(confirmed, facts, question, front is None or question.trial in (None, *front))
+            if any(arm.test or arm.failed for arm in finding.arms):
+                found.append(finding)
+        members = [question for question in group if front is None or question.trial in front]
+        if (whole := _pooled(confirmed, facts, members)) is not None:
             found.append(whole)
     return found
 
@@ -90,8 +92,8 @@ def of_member(found: Sequence[Finding], trial: int) -> Finding | None:
 
 def findings_frame(found: Sequence[Finding]) -> pd.DataFrame:
     """One row per arm: `question`, `trial` (NaN: no trial's own, or pooled over `members` trials), `arm`, `seeds`,
-    `test_accuracy` with `test_low`, `test_high`, `validation_accuracy`, `difference` with its ends, `said`, `seconds`,
-    `epochs`, `failed`. Accuracies are fractions.
+    `test_accuracy` with `test_low`, `test_high`, `validation_accuracy`, `difference` with its ends over `pairs` seeds,
+    `said`, `seconds`, `epochs`, `failed`. Accuracies are fractions.
     """
     rows = []
     for one in found:
@@ -99,21 +101,24 @@ def findings_frame(found: Sequence[Finding]) -> pd.DataFrame:
             row: dict[str, Any] = {"question": one.name, "trial": one.trial, "members": one.members, "arm": arm.label}
             row |= _ends("test", arm.test, "test_accuracy") | _ends("difference", arm.difference, "difference")
             row["seeds"] = arm.test.seeds if arm.test is not None else 0
+            row["pairs"] = arm.difference.seeds if arm.difference is not None else None
             row["validation_accuracy"] = arm.validation.mean if arm.validation is not None else None
             rows.append(row | {"said": arm.said, "seconds": arm.seconds, "epochs": arm.epochs, "failed": arm.failed})
     return pd.DataFrame(rows)
 
 
 def with_confirmation(table: pd.DataFrame, confirmed: Confirmed, facts: StudyFacts) -> pd.DataFrame:
-    """The trials' frame with what fresh seeds gave for front members: `test_accuracy`, `test_low`, `test_high`,
-    `test_seeds`, `fresh_validation_accuracy`, the same student alone (`alone_test_accuracy`, `alone_low`,
+    """The trials' frame with what fresh seeds gave for those that were confirmed: `test_accuracy`, `test_low`,
+    `test_high`, `test_seeds`, `fresh_validation_accuracy`, the same student alone (`alone_test_accuracy`, `alone_low`,
     `alone_high`), `gain` (of distillation, with ends) and `verdict`. Without any there are no such columns.
     """
-    front = {int(number) for number in table.index[table["on_front"]]}
     rows = {}
-    for number in front:
-        finding = of_member(findings(confirmed, facts, {number}), number)
-        if finding is None or (first := finding.arms[0]).test is None:
+    for question in confirmed.questions:
+        if question.name != CONFIRM or question.trial not in table.index:
+            continue
+        number = question.trial
+        finding = _finding(confirmed, facts, question, on_front=True)
+        if (first := finding.arms[0]).test is None:
             continue
         row: dict[str, Any] = _ends("test", first.test, "test_accuracy") | {"test_seeds": first.test.seeds}
         row["fresh_validation_accuracy"] = first.validation.mean if first.validation is not None else None
@@ -139,6 +144,8 @@ class _Runs:
     seconds: float
     epochs: float
     failed: int
+    reason: str | None
+    keys: tuple[str, ...]
 
     @classmethod
     def of(cls, confirmed: Confirmed, arms: Sequence[Arm]) -> "_Runs":
@@ -150,27 +157,42 @@ class _Runs:
             seconds=fmean(run.seconds for run in complete) if complete else 0.0,
             epochs=fmean(len(run.curve) for run in complete) if complete else 0.0,
             failed=len(runs) - len(complete),
+            reason=next((run.reason for run in runs if run.state == "failed"), None),
+            keys=tuple(arm.key for arm in arms),
         )
 
 
-def _finding(confirmed: Confirmed, facts: StudyFacts, question: Question) -> Finding:
+def _finding(confirmed: Confirmed, facts: StudyFacts, question: Question, on_front: bool) -> Finding:
     runs = {arm.label: _Runs.of(confirmed, [arm]) for arm in question.arms}
-    return _answered(question.name, question.trial, 1, runs, facts)
+    arms = _answered(question.name, runs, facts)
+    return Finding(name=question.name, trial=question.trial, members=1, arms=arms, on_front=on_front)
 
 
 def _pooled(confirmed: Confirmed, facts: StudyFacts, group: Sequence[Question]) -> Finding | None:
-    """The arms that all questions of a group have, each beside the group's first arms."""
+    """The arms that all questions of a group have, each beside the group's first arms. Members one of whose arms has no
+    complete run are left out; None for fewer than two.
+    """
     by_label = [{arm.label: arm for arm in question.arms} for question in group]
-    labels = [label for label in by_label[0] if all(label in arms for arms in by_label)]
-    if labels[:1] != [group[0].arms[0].label]:
-        return None  # what the others are compared to differs
-    runs = {label: _Runs.of(confirmed, [arms[label] for arms in by_label]) for label in labels}
-    if not any(found.test for found in runs.values()):
+    labels = [label for label in by_label[0] if all(label in arms for arms in by_label)] if by_label else []
+    whole = [arms for arms in by_label if all(confirmed.sample(arms[label].key) for label in labels)]
+    if len(whole) < 2 or labels[:1] != [group[0].arms[0].label]:  # what the others are compared to must not differ
         return None
-    return _answered(group[0].name, None, len(group), runs, facts)
+    runs = {label: _Runs.of(confirmed, [arms[label] for arms in whole]) for label in labels}
+    if not all(found.test for found in runs.values()):
+        return None  # no seed that all have
+    arms = _answered(group[0].name, runs, facts)
+    return Finding(name=group[0].name, trial=None, members=len(whole), arms=arms)
 
 
-def _answered(name: str, trial: int | None, members: int, runs: Mapping[str, _Runs], facts: StudyFacts) -> Finding:
+def _difference(name: str, first: _Runs, other: _Runs, among: int, examples: int) -> Interval:
+    if first.keys == other.keys:  # one training under two labels: no noise stands between them
+        return Interval(mean=0.0, low=0.0, high=0.0, seeds=len(first.test))
+    if name == CONFIRM:
+        return difference_interval(first.test, other.test, examples)
+    return difference_interval(other.test, first.test, examples, among=among)
+
+
+def _answered(name: str, runs: Mapping[str, _Runs], facts: StudyFacts) -> list[ArmFinding]:
     """Every arm beside the first."""
     first = next(iter(runs.values()))
     arms = []
@@ -178,9 +200,10 @@ def _answered(name: str, trial: int | None, members: int, runs: Mapping[str, _Ru
         difference: Interval | None = None
         said: Verdict | Effect | None = None
         if found is not first and found.test and first.test:
-            sides = (first.test, found.test) if name == CONFIRM else (found.test, first.test)
-            difference = difference_interval(*sides, facts.data["test"])
+            difference = _difference(name, first, found, len(runs) - 1, facts.data["test"])
             said = verdict(difference) if name == CONFIRM else effect(difference)
+            if first.failed or found.failed:
+                said = "unclear"  # what diverged is no accident of the seeds that are left
         arms.append(
             ArmFinding(
                 label=label,
@@ -191,6 +214,7 @@ def _answered(name: str, trial: int | None, members: int, runs: Mapping[str, _Ru
                 seconds=found.seconds,
                 epochs=found.epochs,
                 failed=found.failed,
+                reason=found.reason,
             )
         )
-    return Finding(name=name, trial=trial, members=members, arms=arms)
+    return arms

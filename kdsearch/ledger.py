@@ -1,7 +1,7 @@
 """What was trained again on fresh seeds, kept in Optuna's database beside the study: runs, and what they answer.
 
-A run is a trial of the Optuna study `NAME/confirm`, whose value is the accuracy on the test split. Names of studies
-have no slash, so that no study can be taken for another's ledger.
+A run is a trial of the Optuna study `NAME/confirm-ID`, whose value is the accuracy on the test split. Names of studies
+have no slash, so that no study can be taken for a ledger; the study's own id keeps a new study of an old name apart.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch.evidence import Sample
 
-SUFFIX = "/confirm"
 _QUESTIONS = "questions"
 _TEACHER = "teacher_test_accuracy"
 
@@ -93,11 +92,11 @@ class Confirmed:
 
 
 class Ledger:
-    """The ledger of the study `name`. One driver writes; any number of processes read."""
+    """The ledger of the study `name` with that id. One driver writes; any number of processes read."""
 
-    def __init__(self, storage: BaseStorage, name: str) -> None:
+    def __init__(self, storage: BaseStorage, name: str, study_id: str) -> None:
         self._storage = storage
-        self._name = name + SUFFIX
+        self._name = f"{name}/confirm-{study_id[:12]}"
 
     def read(self) -> Confirmed:
         """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
@@ -146,11 +145,13 @@ class Ledger:
 
 
 def _joined(before: Question, now: Question) -> Question:
-    """The first arm and the order are the new question's; arms it does not have stay behind its own."""
-    keys = {arm.key for arm in now.arms}
+    """The first arm and the order are the new question's; arms it does not have stay behind its own, but for those
+    whose label means another recipe now.
+    """
     if before.arms[0].key != now.arms[0].key:
         return now
-    kept = tuple(arm for arm in before.arms if arm.key not in keys)
+    known = {arm.key for arm in now.arms} | {arm.label for arm in now.arms}
+    kept = tuple(arm for arm in before.arms if not {arm.key, arm.label} & known)
     seeds = max(before.seeds, now.seeds, key=len)
     return dataclasses.replace(now, arms=(*now.arms, *kept), seeds=seeds)
 

@@ -79,7 +79,7 @@ def search(
             if engine == "local":
                 # the workers get ready while the teacher is trained
                 planned.keep_data()
-                local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records)))
+                local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records, then)))
             prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
             store = store or Store.create(storage, prepared.facts)
             executor = local or Inline(prepared.data, prepared.signals, stopping)
@@ -184,8 +184,10 @@ def _measuring(prepared: Prepared, facts: StudyFacts) -> Iterator[Future[float] 
         thread.join()  # torch would abort the process if it ended in the middle of an operation
 
 
-def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord]) -> int:
-    """No more workers than there are trials left to train."""
+def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord], then: Then | None) -> int:
+    """No more workers than there are trials left to train, unless something comes after them."""
+    if then is not None:
+        return workers or cores()
     over = sum(record.state in ("complete", "failed", "pruned") for record in records)
     return max(1, min(workers or cores(), budget.trials - over))
 

@@ -226,7 +226,7 @@ class Store:
     @property
     def ledger(self) -> Ledger:
         """What of this study was trained again on fresh seeds."""
-        return Ledger(self._storage, self.facts.name)
+        return Ledger(self._storage, self.facts.name, self.facts.id)
 
     def note_teacher_accuracy(self, accuracy: float) -> None:
         """Complete the facts of a study whose teacher had not been measured when it was created."""

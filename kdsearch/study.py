@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
@@ -31,6 +31,10 @@ _LIMITS = (
     *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
     *("max_parameters", "max_regressor_macs", "signals_gb"),
 )
+VARIED = ("start", "layers", "temperature", "alpha")
+"""Choices that can be compared without a study's naming recipes for it."""
+RESERVED = ("confirm", *VARIED)
+_LONGEST = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -110,9 +114,9 @@ class Study:
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
         rule_of(self.stopping)
-        for name, recipes in self.comparisons.items():
-            if len(recipes) < 2 or not all(isinstance(recipe, Recipe) for recipe in recipes.values()):
-                raise Mistake(f"the comparison {name!r} must have at least two Recipes by label, got {recipes!r}")
+        _check_comparisons(self.comparisons)
+        if any(not isinstance(start, (*get_args(Start), type(None))) for start in self.starts or ()):
+            raise Mistake(f"starts must be Hints, Pretrain or None, got {self.starts!r}")
         for limit in _LIMITS:
             value = getattr(self, limit)
             if value is not None and value <= 0:
@@ -133,6 +137,26 @@ class Study:
             },
             trials=min(self.trials, 4),
         )
+
+
+def _check_comparisons(comparisons: object) -> None:
+    if not isinstance(comparisons, Mapping):
+        raise Mistake(f"comparisons must be names with recipes by label, got {type(comparisons).__name__}")
+    for name, recipes in comparisons.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
+            raise Mistake(
+                f"a comparison's name must be 1 to 64 letters, digits, '.', '_' or '-', and none of "
+                f"{', '.join(RESERVED)}, got {name!r}"
+            )
+        if not isinstance(recipes, Mapping) or len(recipes) < 2:
+            raise Mistake(f"the comparison {name!r} must have at least two Recipes by label, got {recipes!r}")
+        for label, recipe in recipes.items():
+            if not isinstance(label, str) or not 0 < len(label) <= _LONGEST or not label.isprintable():
+                raise Mistake(
+                    f"the comparison {name!r}: a label must be a line of 1 to {_LONGEST} characters, got {label!r}"
+                )
+            if not isinstance(recipe, Recipe):
+                raise Mistake(f"the comparison {name!r}: {label!r} must be a Recipe, got {type(recipe).__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

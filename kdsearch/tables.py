@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdsearch.confirm import ALONE
+from kdsearch.evidence import Interval
 from kdsearch.findings import CONFIRM, Finding
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
@@ -48,30 +49,37 @@ def show_front(console: Console, results: Results) -> None:
 
 
 def show_findings(console: Console, results: Results) -> None:
-    """What fresh seeds gave: every front member beside its controls, and every comparison."""
+    """What fresh seeds gave: every confirmed member beside its controls, and every comparison."""
     facts, found = results.facts, results.findings
     for finding in found:
         say(console, f"\n{headline(finding, results)}")
-        against = "minus it" if finding.name == CONFIRM else f"against {finding.arms[0].label}"
-        headings = ("", "test accuracy", "95 % interval", f"{against}, points", "95 % interval", "", "seeds", "seconds")
+        first = finding.arms[0].label
+        beside = f"{first} minus this" if finding.name == CONFIRM else f"this minus {first}"
+        headings = ("", "test accuracy", beside, "", "seeds", "seconds", "epochs")
         table = _table(headings, left=("",))
         for arm in finding.arms:
-            failed = f" ({arm.failed} failed)" if arm.failed else ""
             _add_row(
                 table,
                 arm.label,
-                f"{arm.test.mean:.2%}" if arm.test else "",
-                f"{100 * arm.test.low:.2f} to {100 * arm.test.high:.2f}" if arm.test else "",
-                f"{100 * arm.difference.mean:+.2f}" if arm.difference else "",
-                f"{100 * arm.difference.low:+.2f} to {100 * arm.difference.high:+.2f}" if arm.difference else "",
+                f"{arm.test.mean:.2%} ({100 * arm.test.low:.2f} to {100 * arm.test.high:.2f})" if arm.test else "",
+                _points(arm.difference) if arm.difference else "",
                 arm.said or "",
-                f"{arm.test.seeds if arm.test else 0}{failed}",
+                f"{arm.test.seeds if arm.test else 0}{f' ({arm.failed} failed)' if arm.failed else ''}",
                 f"{arm.seconds:,.1f}",
+                f"{arm.epochs:g}",
             )
         console.print(table)
+        for arm in finding.arms:
+            if arm.failed:
+                say(console, f"{arm.label}: {arm.failed} of its runs failed: {arm.reason}")
     told = results.confirmed.teacher_test_accuracy
     if found and told is not None:
         say(console, f"\nteacher: test accuracy {told:.2%} (validation {_accuracy(facts)})")
+        say(console, "intervals: 95 %, of the seeds on this very test split; those of a comparison hold together")
+
+
+def _points(difference: Interval) -> str:
+    return f"{100 * difference.mean:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f}) points"
 
 
 def headline(finding: Finding, results: Results) -> str:
@@ -81,20 +89,27 @@ def headline(finding: Finding, results: Results) -> str:
         of = f"pooled over {finding.members} members" if finding.members > 1 else of
         return f"comparison of {finding.name}, {of}"
     if finding.members > 1:
-        return f"confirmed, pooled over {finding.members} members: does distillation help? {_said(finding)}"
+        return f"confirmed, pooled over {finding.members} members: {_said(finding)}"
     record = next(record for record in results.records if record.number == finding.trial)
-    overstated = ""
+    found = f"validation {record.measured['accuracy']:.2%} when it was found"
     if (test := finding.arms[0].test) is not None:
-        overstated = f", {100 * (record.measured['accuracy'] - test.mean):+.2f} points above its fresh seeds' test mean"
-    return (
-        f"confirmed: trial {finding.trial}, {record.known['parameters']:,.0f} parameters, validation "
-        f"{record.measured['accuracy']:.2%} when it was found{overstated}; distilled is {_said(finding)} than alone"
-    )
+        over = 100 * (record.measured["accuracy"] - test.mean)
+        found += f", {abs(over):.2f} points {'above' if over >= 0 else 'below'} its mean on test over fresh seeds"
+    gone = "" if finding.on_front else ", no longer on the front"
+    size = f"{record.known['parameters']:,.0f} parameters"
+    return f"confirmed: trial {finding.trial}{gone}, {size}, {found}; {_said(finding)}"
 
 
 def _said(finding: Finding) -> str:
+    """The verdict on distillation in words."""
     control = finding.arm(ALONE)
-    return "unclear whether better" if control is None or control.said in (None, "unclear") else str(control.said)
+    match control.said if control is not None else None:
+        case "better":
+            return "distilled is better than alone"
+        case "no better":
+            return "distilled is no better than alone"
+        case _:
+            return "unclear whether distilled is better than alone"
 
 
 def show_studies(console: Console, found: Sequence[Results]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from kdsearch import api, cli, evidence
 from kdsearch.confirm import alone
-from kdsearch.events import RepeatEnded, RepeatsBegan
+from kdsearch.events import Note, RepeatEnded, RepeatsBegan
 from kdsearch.findings import of_member
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import as_json
@@ -174,8 +174,10 @@ def test_controls_on_request_are_a_permuted_teacher_and_the_other_starts(place):
     labels = [arm.label for arm in question.arms]
     assert labels[:3] == ["distilled", "alone", "permuted teacher"]
     own = results.records[0].described["start"]
-    starts = {"start none", "start pretrain, 1 epochs", "start hints, 1 epochs, block2 to body, pooled"}
-    assert {label for label in labels if label.startswith("start")} == {s for s in starts if f"start {own}" not in s}
+    starts = {label.split(" (")[0] for label in labels if label.startswith("start")}
+    # hints cannot join the flat features of this student, and are left out with a note
+    assert starts == {"start none", "start pretrain"} - {f"start {own}"}
+    assert any("is left out: hints cannot join" in event.text for event in heard if isinstance(event, Note))
     assert len({arm.key for arm in question.arms}) == len(labels)
     assert len(trained(heard)) == len(labels)
 
@@ -227,7 +229,7 @@ def test_recipes_of_the_studys_own_are_compared_without_a_search(tmp_path):
 
 
 def test_layers_that_cannot_be_joined_are_left_out_with_a_note(place):
-    with pytest.raises(Mistake, match="at least two recipes that can work"):
+    with pytest.raises(Mistake, match="at least two different recipes that can work"):
         # the student's only hint layer gives flat features, the teacher's give maps
         confirm(place, compare="layers", trials=[0])
 
@@ -245,6 +247,73 @@ def test_layers_that_cannot_be_joined_are_left_out_with_a_note(place):
 def test_wrong_use(place, options, rule):
     with pytest.raises(Mistake, match=rule):
         confirm(place, **options)
+
+
+def test_starts_that_differ_in_one_value_are_told_apart_and_too_long_ones_left_out(tmp_path):
+    starts = (
+        "[None, Pretrain(epochs=1), Pretrain(epochs=1, distil_lr_factor=0.1), Pretrain(epochs=3), Pretrain(epochs=1)]"
+    )
+    path = write_study(tmp_path, ("segment_epochs=2)", f"segment_epochs=2, starts={starts})"))
+    api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
+    results, heard = confirm((path, tmp_path / "runs"), compare="start", seeds=1)
+    labels = [arm.label for arm in results.confirmed.questions[0].arms]
+    assert labels == ["start none", "start pretrain (epochs 1)", "start pretrain (epochs 1, distil_lr_factor 0.1)"]
+    notes = [event.text for event in heard if isinstance(event, Note)]
+    assert any("start pretrain (epochs 3) is left out: epochs must be a whole number above" in note for note in notes)
+
+
+def test_layers_of_the_same_name_are_one_arm(tmp_path):
+    hints = "[Hints(epochs=1, regressor='pooled')]"
+    path = write_study(
+        tmp_path,
+        ('Mine(width=trial.suggest_int("width", 2, 40))', 'ConvNet(width=trial.suggest_int("width", 2, 3), depth=2)'),
+        ("segment_epochs=2)", f"segment_epochs=2, starts={hints})"),
+    )
+    api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
+    results, heard = confirm((path, tmp_path / "runs"), compare="layers", seeds=1)
+    arms = results.confirmed.questions[0].arms
+    assert len({arm.key for arm in arms}) == len(arms) < 9
+    assert any("is the same recipe as" in event.text for event in heard if isinstance(event, Note))
+
+
+def test_a_student_alone_asks_no_teacher(frozen, tiny_data, tmp_path):
+    from kdsearch.signals import Signals
+    from kdsearch.trial import Seeds
+
+    def nobody():
+        raise AssertionError("the teacher was asked")
+
+    recipe = alone(Recipe(student=ConvNet(width=2, depth=2), epochs=2))
+    segment = Segment(
+        trial=0, recipe=recipe, seeds=Seeds(start=1, distil=2), state=None, upto=2, objectives=("accuracy",)
+    )
+    progress = advance(segment, tiny_data, Signals(nobody, "no key", tiny_data, tmp_path / "none"))
+    assert set(progress.curve[0]) >= {"hard", "validation_accuracy"}
+    assert "soft" not in progress.curve[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "rule"),
+    [
+        ("starts=['hints']", "starts must be Hints, Pretrain or None"),
+        ("comparisons=['a']", "comparisons must be names with recipes by label"),
+        ("comparisons={'confirm': {}}", "none of confirm, start, layers, temperature, alpha"),
+        ("comparisons={'a': {'b': Recipe(student=Mine(width=2))}}", "at least two Recipes by label"),
+        ("comparisons={'a': {1: Recipe(student=Mine(width=2)), 2: 3}}", "a label must be a line of 1 to 80 characters"),
+        ("comparisons={'a': {'b': Recipe(student=Mine(width=2)), 'c': 3}}", "'c' must be a Recipe, got int"),
+    ],
+)
+def test_wrong_fields_of_a_study(tmp_path, field, rule):
+    path = write_study(tmp_path, ("segment_epochs=2)", f"segment_epochs=2, {field})"))
+    with pytest.raises(Mistake, match=rule):
+        api.run(path, workspace=tmp_path / "runs", engine="inline", track=False)
+
+
+def test_a_study_file_without_trials_is_told_before_its_teacher_is_trained(tmp_path):
+    path = write_study(tmp_path, ("def teacher(data):", "def teacher(data):\n    raise AssertionError"))
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(Mistake, match="there is no database|no study 'small' here"):
+        api.confirm_study(path, workspace=tmp_path / "runs", engine="inline", track=False)
 
 
 def test_a_study_without_a_front_cannot_be_confirmed(tmp_path):
@@ -281,7 +350,7 @@ def test_run_ends_with_a_confirmation_of_at_most_three(tmp_path, capsys):
     assert cli.main(["run", str(path), "--smoke", "--engine", "inline", *options]) == 0
     said = capsys.readouterr().out
     assert "on fresh seeds" in said
-    assert "minus it, points" in said
+    assert "distilled minus this" in said
     results = api.open_study("small-smoke", workspace=tmp_path / "runs")
     assert 1 <= len(results.confirmed.questions) <= 3
     assert {record.seed for record in results.confirmed.records} == {0, 1}

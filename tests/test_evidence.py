@@ -70,7 +70,7 @@ def test_a_sample_is_no_better_than_itself(sample):
     found = difference_interval(sample, sample, 1000)
     assert found.mean == 0
     assert found.low <= 0 <= found.high
-    assert effect(found) == "no effect seen"
+    assert effect(found) == ("no effect seen" if len(sample) > 1 else "unclear")
 
 
 @given(accuracies, accuracies)
@@ -98,6 +98,27 @@ def test_pooled_is_the_mean_of_each_seed_that_all_have():
 )
 def test_verdicts(ends, said):
     assert verdict(interval(*ends)) == said
+
+
+def test_one_seed_gives_no_verdict():
+    alone = difference_interval({0: 0.9855}, {0: 0.98}, 10_000)
+    assert alone.low > 0, "the examples alone would call it better"
+    assert (verdict(alone), effect(alone)) == ("unclear", "unclear")
+
+
+def test_rounding_in_the_last_bit_is_no_spread():
+    pooled_seeds = pooled([{0: 359 / 360, 1: 358 / 360}, {0: 343 / 360, 1: 344 / 360}])
+    assert mean_interval(pooled_seeds, 360).high - mean_interval(pooled_seeds, 360).low > 0.02
+    other = {seed: value + 1e-17 for seed, value in pooled_seeds.items()}
+    found = difference_interval(pooled_seeds, other, 360)
+    assert found.low < -0.01 and found.high > 0.01
+
+
+def test_intervals_of_a_comparison_hold_together():
+    these, those = {0: 0.71, 1: 0.82, 2: 0.93}, {0: 0.70, 1: 0.80, 2: 0.90}
+    by_itself, together = (difference_interval(these, those, 1000, among=among) for among in (1, 4))
+    # t(1 - 0.025 / 4; 2) = 8.8602 against t(0.975; 2) = 4.3027
+    assert (together.high - together.mean) / (by_itself.high - by_itself.mean) == approx(8.8602 / 4.3027, abs=1e-3)
 
 
 def test_effects():

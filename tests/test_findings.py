@@ -5,7 +5,7 @@ import pytest
 
 from kdsearch import evidence
 from kdsearch.confirm import ALONE, DISTILLED
-from kdsearch.findings import findings, findings_frame, of_member, with_confirmation
+from kdsearch.findings import findings, findings_frame, with_confirmation
 from kdsearch.ledger import Arm, Confirmed, Ledger, Question, RepeatRecord
 from kdsearch.store import StudyFacts, open_storage
 
@@ -74,11 +74,54 @@ def test_members_are_pooled_seed_by_seed():
     assert whole.arms[1].said == "unclear" or expected.low > 0
 
 
-def test_members_that_left_the_front_do_not_count():
-    runs = (run("d", 0, 0.9), run("a", 0, 0.8))
-    confirmed = Confirmed((question("confirm", 3, (DISTILLED, "d"), (ALONE, "a")),), runs)
-    assert of_member(findings(confirmed, FACTS, {3}), 3) is not None
-    assert findings(confirmed, FACTS, {4}) == []
+def test_members_that_left_the_front_are_shown_as_such_and_not_pooled():
+    runs = tuple(run(key, seed, 0.9) for key in ("d", "a", "e", "b") for seed in (0, 1))
+    asked = (
+        question("confirm", 3, (DISTILLED, "d"), (ALONE, "a")),
+        question("confirm", 4, (DISTILLED, "e"), (ALONE, "b")),
+    )
+    confirmed = Confirmed(asked, runs)
+    assert [(one.trial, one.on_front) for one in findings(confirmed, FACTS, {3, 4})] == [
+        (3, True),
+        (4, True),
+        (None, True),
+    ]
+    assert [(one.trial, one.on_front) for one in findings(confirmed, FACTS, {4})] == [(3, False), (4, True)]
+
+
+def test_a_member_without_a_complete_run_does_not_take_the_verdict_from_the_others():
+    runs = tuple(run(key, seed, 0.9) for key in ("d0", "a0", "d1", "a1", "d2") for seed in (0, 1))
+    failed = (run("a2", 0, 0.0, state="failed"),)
+    asked = tuple(question("confirm", m, (DISTILLED, f"d{m}"), (ALONE, f"a{m}")) for m in (0, 1, 2))
+    *_, whole = findings(Confirmed(asked, runs + failed), FACTS)
+    assert (whole.trial, whole.members) == (None, 2)
+
+
+def test_what_failed_is_no_accident_of_the_other_seeds():
+    runs = (run("d", 0, 0.95), run("d", 1, 0.951), run("a", 0, 0.8), run("a", 1, 0.8), run("a", 2, 0, state="failed"))
+    (found,) = findings(Confirmed((question("confirm", 1, (DISTILLED, "d"), (ALONE, "a")),), runs), FACTS)
+    assert found.arms[1].difference.low > 0
+    assert found.arms[1].said == "unclear"
+
+
+def test_one_training_under_two_labels_differs_by_nothing():
+    runs = (run("d", 0, 0.95), run("d", 1, 0.92))
+    (found,) = findings(Confirmed((question("confirm", 1, (DISTILLED, "d"), (ALONE, "d")),), runs), FACTS)
+    assert (found.arms[1].difference.low, found.arms[1].difference.high) == (0, 0)
+    assert found.arms[1].said == "no better"
+
+
+def test_a_label_that_means_another_recipe_now_has_that_ones_runs(tmp_path):
+    ledger = Ledger(open_storage(f"sqlite:///{tmp_path / 'o.db'}", create=True), "hand", "0")
+    ledger.ask([question("mine", None, ("a", "k1"), ("soft", "old"))])
+    ledger.ask([question("mine", None, ("a", "k1"), ("soft", "new"))])
+    assert [arm.key for arm in ledger.read().questions[0].arms] == ["k1", "new"]
+
+
+def test_a_new_study_of_an_old_name_has_a_ledger_of_its_own(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path / 'o.db'}", create=True)
+    Ledger(storage, "hand", "0").add(run("d", 0, 0.9))
+    assert Ledger(storage, "hand", "1").read() == Confirmed()
 
 
 def test_failed_runs_are_counted_and_questions_without_a_result_are_left_out():
@@ -105,7 +148,7 @@ def test_the_frames_have_a_row_for_each_arm_and_columns_for_confirmed_trials_alo
 
 def test_a_ledger_gives_back_what_was_written_and_joins_questions(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path / 'o.db'}", create=True)
-    ledger = Ledger(storage, "hand")
+    ledger = Ledger(storage, "hand", "0")
     assert ledger.read() == Confirmed()
     first = question("confirm", 3, (DISTILLED, "d"), (ALONE, "a"), ("permuted teacher", "p"))
     ledger.ask([first])
@@ -113,7 +156,7 @@ def test_a_ledger_gives_back_what_was_written_and_joins_questions(tmp_path):
     for record in (run("d", 0, 0.5, state="failed"), run("d", 0, 0.9), run("a", 0, 0.8)):
         ledger.add(record)
     ledger.note_teacher(0.75)
-    read = Ledger(open_storage(f"sqlite:///{tmp_path / 'o.db'}", create=False), "hand").read()
+    read = Ledger(open_storage(f"sqlite:///{tmp_path / 'o.db'}", create=False), "hand", "0").read()
     assert [arm.label for arm in read.questions[0].arms] == [DISTILLED, ALONE, "start none", "permuted teacher"]
     assert read.records == (run("d", 0, 0.9), run("a", 0, 0.8)), "of an arm's runs on one seed the last counts"
     assert read.teacher_test_accuracy == 0.75

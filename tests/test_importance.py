@@ -44,6 +44,13 @@ def test_what_mattered_at_a_given_size_comes_first_however_much_size_mattered():
     assert found[0].share > 0.8
     assert {one.parameter for one in found} == {"alpha", "temperature", "start", "layer"}
     assert all(0 <= one.share <= 1 for one in found)
+    assert found[0].explained > 0.5
+
+
+def test_noise_is_foretold_by_nothing():
+    noise = random.Random(1)
+    records, frozen = made(60, lambda size, alpha, temperature: sigmoid(noise.gauss(0, 1)))
+    assert max(one.explained for one in importances(records, frozen)) < 0.2
 
 
 def test_a_conditional_parameter_is_judged_among_the_trials_that_have_it():

@@ -23,6 +23,7 @@ _INTERVALS = {
     "test_accuracy": ["test_accuracy", "test_low", "test_high"],
     "alone_test_accuracy": ["alone_test_accuracy", "alone_low", "alone_high"],
 }
+_ASIDE = 0.97
 _OTHER_MARKS = ((PURPLE, "triangle-up"), (SKY, "cross"), (VERMILLION, "x"))
 
 
@@ -85,7 +86,7 @@ def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
 
 def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     """Accuracy, on a log scale of the errors, against parameters on a log scale."""
-    figure = go.Figure(layout=_layout("parameters (log scale)", "validation accuracy (log scale of errors)"))
+    figure = go.Figure(layout=_layout("parameters (log scale)", _accuracy_title(numbers)))
     front = numbers.front
     figure.add_scatter(
         x=front["parameters"].tolist(),
@@ -112,6 +113,11 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     ticks = accuracy_ticks(min(accuracies), max(accuracies))
     figure.update_yaxes(tickvals=[numbers.height(tick) for tick in ticks], ticktext=[f"{100 * t:.6g} %" for t in ticks])
     return figure
+
+
+def _accuracy_title(numbers: ParetoNumbers) -> str:
+    bars = "" if numbers.confirmed.empty else "; bars: test"
+    return f"validation accuracy (log scale of errors{bars})"
 
 
 def hypervolume_numbers(table: pd.DataFrame, facts: StudyFacts) -> HypervolumeNumbers:
@@ -218,10 +224,12 @@ def _add_confirmed(figure: go.Figure, numbers: ParetoNumbers, name: str, colour:
         return
     mean, low, high = _INTERVALS[name]
     rows = numbers.confirmed.dropna(subset=[mean])
+    sizes = numbers.points.loc[rows.index, "parameters"].tolist()
     heights = [[numbers.height(accuracy) for accuracy in rows[column]] for column in (mean, low, high)]
     told = "distilled, test, fresh seeds" if name == "test_accuracy" else "the same student alone, test"
     figure.add_scatter(
-        x=numbers.points.loc[rows.index, "parameters"].tolist(),
+        # side by side: the student and itself alone have one size
+        x=[size * (_ASIDE if name == "test_accuracy" else 1 / _ASIDE) for size in sizes],
         y=heights[0],
         mode="markers",
         marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 2, "color": colour}},

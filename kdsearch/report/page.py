@@ -35,18 +35,24 @@ def write_report(
     folder: Path,
     found: Sequence[Finding] = (),
     mattered: Sequence[Importance] = (),
+    teacher_test: float | None = None,
 ) -> Path:
     """Write the study's report as `folder/index.html` and give its path; `found` is what fresh seeds gave, `mattered`
-    the parameters' importances. Raises `Mistake` where it cannot write.
+    the parameters' importances, `teacher_test` the teacher's accuracy on the test split where a confirmation measured
+    it. Raises `Mistake` where it cannot write.
     """
     path = folder / "index.html"
     with writable(path):
-        write_text(path, report_page(table, facts, found, mattered))
+        write_text(path, report_page(table, facts, found, mattered, teacher_test))
     return path
 
 
 def report_page(
-    table: pd.DataFrame, facts: StudyFacts, found: Sequence[Finding] = (), mattered: Sequence[Importance] = ()
+    table: pd.DataFrame,
+    facts: StudyFacts,
+    found: Sequence[Finding] = (),
+    mattered: Sequence[Importance] = (),
+    teacher_test: float | None = None,
 ) -> str:
     """Everything the report says, as one HTML document."""
     charts = _pareto_chart(table, facts)
@@ -61,6 +67,8 @@ def report_page(
         charts,
         volume=tables.volume_words(table, facts),
         findings=[tables.finding_table(finding, table) for finding in found],
+        pooled=tables.pooled_words(found),
+        teacher_test=teacher_test,
         importances=tables.importance_columns(mattered),
         reasons=listed,
         reasons_left_out=left_out,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
-from kdsearch.findings import CONFIRM, Finding
+from kdsearch.findings import CONFIRM, ArmFinding, Finding
 from kdsearch.frame import RULES, front, hypervolume, pick
 from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
@@ -53,10 +54,10 @@ def front_columns(table: pd.DataFrame, facts: StudyFacts) -> list[Column]:
         Column(title="validation accuracy, %", cells=[f"{100 * accuracy:.2f}" for accuracy in members["accuracy"]]),
         Column(title="points below teacher", cells=[below(facts.teacher["accuracy"], a) for a in members["accuracy"]]),
         Column(title="% of teacher's", cells=[percent(share) for share in members["share"]]),
-        Column(title="picked as", cells=picked, number=False),
     ]
     if "test_accuracy" in members:
-        columns += _confirmed_columns(members)
+        columns[2:2] = _confirmed_columns(members)
+    columns.append(Column(title="picked as", cells=picked, number=False))
     further = [name for name in facts.objectives if name not in ("accuracy", "parameters")]
     students = student_columns(members)
     recipe = ("start", "loss", "temperature", "alpha") if _varied_loss(members) else ("start", "temperature", "alpha")
@@ -95,7 +96,8 @@ def finding_table(finding: Finding, table: pd.DataFrame) -> FindingTable:
     elif finding.trial is not None:
         size = table["parameters"].to_dict()[finding.trial]
         named = "Trial" if confirmation else f"{finding.name} in trial"
-        title = f"{named} {finding.trial}, {size:,.0f} parameters"
+        gone = "" if finding.on_front else ", no longer on the front"
+        title = f"{named} {finding.trial}, {size:,.0f} parameters{gone}"
     else:
         title = finding.name
     beside = f"{first} minus this, points" if confirmation else f"this minus {first}, points"
@@ -107,6 +109,7 @@ def finding_table(finding: Finding, table: pd.DataFrame) -> FindingTable:
             Column(title=beside, cells=[_interval(arm.difference, signed=True) for arm in arms]),
             Column(title="verdict" if confirmation else "effect", cells=[arm.said or "" for arm in arms], number=False),
             Column(title="seeds", cells=[str(arm.test.seeds if arm.test else 0) for arm in arms]),
+            Column(title="failed", cells=[_failed(arm) for arm in arms], number=False),
             Column(title="seconds a run", cells=[f"{arm.seconds:,.1f}" for arm in arms]),
             Column(title="epochs", cells=[f"{arm.epochs:g}" for arm in arms]),
         ],
@@ -121,7 +124,12 @@ def importance_columns(mattered: Sequence[Importance]) -> list[Column]:
         Column(title="parameter", cells=[one.parameter for one in mattered], number=False),
         Column(title="share of variance, %", cells=[f"{100 * one.share:.0f}" for one in mattered]),
         Column(title="trials", cells=[str(one.trials) for one in mattered]),
+        Column(title="foretold by all, %", cells=[f"{100 * one.explained:.0f}" for one in mattered]),
     ]
+
+
+def _failed(arm: ArmFinding) -> str:
+    return f"{arm.failed}: {arm.reason}" if arm.failed else ""
 
 
 def _interval(found: Interval | None, *, signed: bool = False) -> str:
@@ -176,9 +184,24 @@ def caution(table: pd.DataFrame, facts: StudyFacts) -> str:
     confirmed = table.dropna(subset=["test_accuracy"])
     over = 100 * (confirmed["accuracy"] - confirmed["test_accuracy"])
     return (
-        f"{said} Over fresh seeds the {len(confirmed)} confirmed members' test accuracy is {over.mean():.2f} points "
-        f"below that on average, at most {over.max():.2f}."
+        f"{said} Of the {len(confirmed)} confirmed trials it overstated the mean test accuracy over fresh seeds by "
+        f"{over.mean():+.2f} points on average ({over.min():+.2f} to {over.max():+.2f})."
     )
+
+
+def pooled_words(found: Sequence[Finding]) -> str | None:
+    """Whether distillation helps, over all confirmed members of the front at once, in a sentence."""
+    for finding in found:
+        control = finding.arm(ALONE) if finding.name == CONFIRM and finding.members > 1 else None
+        if control is not None and control.difference is not None:
+            verdict = {"better": "distilled is better", "no better": "distilled is no better"}.get(
+                str(control.said), "whether distilled is better is unclear"
+            )
+            return (
+                f"Over {finding.members} members of the front, distilled minus the same students alone: "
+                f"{_interval(control.difference, signed=True)} points on test; {verdict}."
+            )
+    return None
 
 
 def volume_words(table: pd.DataFrame, facts: StudyFacts) -> str:

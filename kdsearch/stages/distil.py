@@ -18,7 +18,9 @@ from kdsearch.plain import LATER
 from kdsearch.signals import Signals
 from kdsearch.stages.attention import Attention
 from kdsearch.stages.base import Layer, Work, check_layer, check_temperature, check_weight
+from kdsearch.training import BatchLoss
 
+_Run = Callable[[Batch], tuple[Tensor, Tensor | None]]
 _LOSSES = ("kd", "dkd", "dist")
 _WEIGHTS = {"beta": ("dkd", 8.0), "inter_class": ("dist", 2.0), "intra_class": ("dist", 2.0)}
 """The weights of a loss's terms: whose they are, and the paper's value."""
@@ -87,9 +89,11 @@ class Distil:
         self, student: nn.Module, views: Views, signals: Signals, seed: int, *, epochs: int, live: bool = False
     ) -> Work:
         del seed
+        run = self._run(student, views, signals, epochs, live)
+        if not self.alpha:
+            return Work(module=student, loss=self._without_teacher(run, views), scores_classes=True)
         teacher_MBK = signals.logits(views, live=live)
         votes_M = signals.votes
-        run = self._run(student, views, signals, epochs, live)
 
         def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
             batch = views.batch(index_B, views.at(epoch))
@@ -103,6 +107,19 @@ class Distil:
             return terms
 
         return Work(module=student, loss=loss, scores_classes=True)
+
+    def _without_teacher(self, run: _Run, views: Views) -> BatchLoss:
+        """With alpha = 0 the teacher is not asked at all, or for its attention alone."""
+
+        def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+            batch = views.batch(index_B, views.at(epoch))
+            student_BK, distance = run(batch)
+            hard = hard_labels(student_BK, *batch.targets)
+            if distance is None:
+                return {"loss": hard, "hard": hard}
+            return {"loss": hard + self.attention * distance, "hard": hard, "attention": distance}
+
+        return loss
 
     def _soft(
         self, student_BK: Tensor, teacher_MBK: Tensor, votes_M: Tensor | None, targets: tuple[Tensor, ...]
@@ -124,9 +141,7 @@ class Distil:
                 parts = {"inter_class": inter, "intra_class": intra}
                 return self.inter_class * inter + self.intra_class * intra, parts
 
-    def _run(
-        self, student: nn.Module, views: Views, signals: Signals, epochs: int, live: bool
-    ) -> Callable[[Batch], tuple[Tensor, Tensor | None]]:
+    def _run(self, student: nn.Module, views: Views, signals: Signals, epochs: int, live: bool) -> _Run:
         """Gives the student's logits (B, K) and, where attention is on, how far its maps are from the teacher's."""
         if self.joined is None:
             return lambda batch: (student(batch.inputs_B), None)

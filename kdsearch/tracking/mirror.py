@@ -144,6 +144,7 @@ class Mirror:
                 for run in happening.confirmed.records:
                     writer.repeat(run)
                 self._show(writer, happening.trials, happening.facts, happening.confirmed)
+                writer.end()
 
     def _show(self, writer: Writer, trials: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> None:
         for name, content in self._pages(trials, facts, confirmed).items():

@@ -31,7 +31,9 @@ class Writer:
         runs = {int(run.data.tags["kdsearch.trial"]): run for run in self._search("trial")}
         self._done = {number for number, run in runs.items() if run.data.tags.get("kdsearch.mirrored") == "whole"}
         self._ids: dict[int, str] = {number: run.info.run_id for number, run in runs.items()}
-        self._repeats = {str(run.data.tags["kdsearch.repeat"]) for run in self._search("confirm")}
+        repeats = {str(run.data.tags["kdsearch.repeat"]): run for run in self._search("confirm")}
+        self._repeats = {key: str(run.info.run_id) for key, run in repeats.items()}
+        self._repeated = {key for key, run in repeats.items() if run.data.tags.get("kdsearch.mirrored") == "whole"}
         self._logged: dict[int, set[tuple[str, int]]] = defaultdict(set)
         self._starts: dict[int, int] = {}
         self._whole: set[int] = set()
@@ -44,6 +46,11 @@ class Writer:
             self._client.update_run(self._parent, status=status)
         else:
             self._client.set_terminated(self._parent, status=status)
+
+    def end(self) -> None:
+        """Close a parent run that no search is going to close."""
+        if self._client.get_run(self._parent).info.status == "RUNNING":
+            self._client.set_terminated(self._parent, status="FINISHED")
 
     def page(self, name: str, content: str) -> None:
         self._client.log_text(self._parent, content, name)
@@ -80,7 +87,7 @@ class Writer:
     def repeat(self, record: RepeatRecord) -> None:
         """Write a run on a fresh seed, a kind of its own: never shown among the trials when one filters by role."""
         known_as = f"{record.arm}-{record.seed}-{record.ended_ms}"
-        if known_as in self._repeats:
+        if known_as in self._repeated:
             return
         tags = {
             **self._tags("confirm"),
@@ -93,8 +100,10 @@ class Writer:
         if record.reason:
             tags["kdsearch.reason"] = record.reason[:5000]
         name = f"confirm {record.label}, seed {record.seed}"
-        created = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)
-        run = str(created.info.run_id)
+        if known_as not in self._repeats:
+            created = self._client.create_run(self._experiment, start_time=record.began_ms, tags=tags, run_name=name)
+            self._repeats[known_as] = str(created.info.run_id)
+        run = self._repeats[known_as]
         seeds = {f"seed_{stage}": seed for stage, seed in record.seeds.items()}
         self._log_params(run, {**record.described, **seeds})
         self._log_metrics(run, _points(record.curve, int(record.described.get("start_epochs", 0))))
@@ -102,7 +111,8 @@ class Writer:
         self._log_metrics(run, [(figure, value, record.ended_ms, 0) for figure, value in figures.items()])
         status = "FINISHED" if record.state == "complete" else "FAILED"
         self._client.set_terminated(run, status=status, end_time=record.ended_ms)
-        self._repeats.add(known_as)
+        self._client.set_tag(run, "kdsearch.mirrored", "whole")
+        self._repeated.add(known_as)
 
     def _run(self, record: TrialRecord) -> str:
         """The trial's run, created where there is none. What an earlier writer may have left out is written again."""

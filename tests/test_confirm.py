@@ -312,7 +312,7 @@ def test_wrong_fields_of_a_study(tmp_path, field, rule):
 def test_a_study_file_without_trials_is_told_before_its_teacher_is_trained(tmp_path):
     path = write_study(tmp_path, ("def teacher(data):", "def teacher(data):\n    raise AssertionError"))
     (tmp_path / "runs").mkdir()
-    with pytest.raises(Mistake, match="there is no database|no study 'small' here"):
+    with pytest.raises(Mistake, match=r"there is no database|no study 'small' here"):
         api.confirm_study(path, workspace=tmp_path / "runs", engine="inline", track=False)
 
 

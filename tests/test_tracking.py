@@ -142,6 +142,12 @@ def test_runs_on_fresh_seeds_are_children_of_a_kind_of_their_own(tmp_path):
     runs = client.search_runs([experiment], "tags.`kdsearch.role` = 'confirm'", max_results=1000)
     (parent,) = client.search_runs([experiment], "tags.`kdsearch.role` = 'search'")
     assert len(runs) == len(results.confirmed.records)
+    assert parent.info.status == "FINISHED"
+    client.delete_tag(runs[0].info.run_id, "kdsearch.mirrored")  # as where a writer was cut off in the middle
+    api.confirm_study("small", seeds=2, **options)
+    again = client.search_runs([experiment], "tags.`kdsearch.role` = 'confirm'", max_results=1000)
+    assert {run.info.run_id for run in again} == {run.info.run_id for run in runs}
+    assert all(run.data.tags["kdsearch.mirrored"] == "whole" for run in again)
     tests = sorted(run.data.metrics["test_accuracy"] for run in runs)
     assert tests == sorted(record.measured["test_accuracy"] for record in results.confirmed.records)
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}

@@ -5,6 +5,7 @@ parameters is taken away first. An importance is a share of the variance of what
 parameter, on the trials as the sampler chose them: a hint of where to compare matched pairs, not proof.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,9 @@ def _shares(trials: Sequence[FrozenTrial], left: dict[int, float], seed: int) ->
             for trial in trials
         ]
     )
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), normalize=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of normalize
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), normalize=False)
 
 
 def _explained(trials: Sequence[FrozenTrial], left: dict[int, float], seed: int) -> float:

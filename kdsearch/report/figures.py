@@ -86,7 +86,7 @@ def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
 
 def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     """Accuracy, on a log scale of the errors, against parameters on a log scale."""
-    figure = go.Figure(layout=_layout("parameters (log scale)", _accuracy_title(numbers)))
+    figure = go.Figure(layout=_layout("parameters (log scale)", "accuracy (log scale of errors)"))
     front = numbers.front
     figure.add_scatter(
         x=front["parameters"].tolist(),
@@ -113,11 +113,6 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     ticks = accuracy_ticks(min(accuracies), max(accuracies))
     figure.update_yaxes(tickvals=[numbers.height(tick) for tick in ticks], ticktext=[f"{100 * t:.6g} %" for t in ticks])
     return figure
-
-
-def _accuracy_title(numbers: ParetoNumbers) -> str:
-    bars = "" if numbers.confirmed.empty else "; bars: test"
-    return f"validation accuracy (log scale of errors{bars})"
 
 
 def hypervolume_numbers(table: pd.DataFrame, facts: StudyFacts) -> HypervolumeNumbers:

@@ -12,7 +12,6 @@ from kdsearch.events import Listener, Note, RepeatsEnded
 from kdsearch.executors import Executor
 from kdsearch.ledger import Arm, Confirmed, Question
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import as_json
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.repeats import Repeat, Repeats, arm_key
@@ -235,11 +234,12 @@ def _starts(study: Study, recipe: Recipe) -> Mapping[str, Recipe | str]:
 
 
 def _said(start: Start | None) -> str:
-    """Every value of a start that is given: starts that differ are told apart."""
+    """Every value of a start that is not its default: starts that differ are told apart."""
     if start is None:
         return "none"
-    given = ", ".join(f"{name} {value}" for name, value in as_json(start).items() if name != "kind")
-    return f"{start.name} ({given})"
+    given = {spec.name: getattr(start, spec.name) for spec in dataclasses.fields(start)}
+    plain = {spec.name: spec.default for spec in dataclasses.fields(start)}
+    return f"{start.name} ({', '.join(f'{name} {value}' for name, value in given.items() if value != plain[name])})"
 
 
 def _hints(study: Study, recipe: Recipe) -> Hints:

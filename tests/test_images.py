@@ -255,6 +255,9 @@ def test_a_damaged_zip_is_refused_and_a_damaged_member_named(tmp_path):
         ({"test": 0.0}, "test must be"),
         ({"validation": 1.5}, "validation must be"),
         ({"test": True}, "test must be"),
+        ({"train": True}, "a number of examples must be a whole number, got True"),
+        ({"train": 4.5}, "a number of examples must be a whole number, got 4.5"),
+        ({"size": (True, 4)}, "size must be"),
         ({"test": 30}, "cannot take 30 examples of 30"),
     ],
 )

@@ -54,7 +54,7 @@ def image_folder(
     """
     source = _found(path)
     sides = size if isinstance(size, (tuple, list)) else ()
-    if size is not None and (len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides)):
+    if size is not None and (len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides)):
         raise Mistake(f"size must be (height, width) in pixels, each at least 1, got {size!r}")
     kept = _kept(source, size, grey, skip_unreadable)
     if not skip_unreadable:

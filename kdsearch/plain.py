@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from numbers import Real
+from typing import Any, TypeGuard
 
 from kdsearch.mistakes import Mistake
 
@@ -14,6 +15,11 @@ LATER: Mapping[str, bool] = {_LATER: True}
 """Metadata of a dataclass's field that came after values without it were written down: `as_json` leaves it out where
 it has its default, so that what was written then is still equal.
 """
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` can be compared with 0 as a number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_frozen(value: object) -> bool:

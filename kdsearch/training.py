@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import LATER
+from kdsearch.plain import LATER, is_number
 from kdsearch.seeds import derive
 
 Epoch = dict[str, Any]
@@ -67,18 +67,20 @@ class Optim:
             raise Mistake(f"schedule must be one of {', '.join(_SCHEDULES)}, got {self.schedule!r}")
         if self.precision not in _PRECISIONS:
             raise Mistake(f"precision must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
-        if not 0 < self.lr < math.inf:
-            raise Mistake(f"lr must be above 0 and finite, got {self.lr}")
+        if not is_number(self.lr) or not 0 < self.lr < math.inf:
+            raise Mistake(f"lr must be above 0 and finite, got {self.lr!r}")
         if not isinstance(self.batch_size, int) or self.batch_size < 2:
             raise Mistake(
                 f"batch_size must be a whole number of at least 2 (batch norm needs two), got {self.batch_size!r}"
             )
-        if not 0 <= self.momentum < 1:
-            raise Mistake(f"momentum must be in [0, 1), got {self.momentum}")
-        if self.weight_decay < 0 or self.warmup_epochs < 0:
-            raise Mistake(
-                f"weight_decay and warmup_epochs must not be negative, got {self.weight_decay}, {self.warmup_epochs}"
-            )
+        if not is_number(self.momentum) or not 0 <= self.momentum < 1:
+            raise Mistake(f"momentum must be in [0, 1), got {self.momentum!r}")
+        for rest in (self.weight_decay, self.warmup_epochs):
+            if not is_number(rest) or not 0 <= rest < math.inf:
+                raise Mistake(
+                    "weight_decay and warmup_epochs must be finite numbers and must not be negative, got "
+                    f"{self.weight_decay!r}, {self.warmup_epochs!r}"
+                )
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         parameters = list(module.parameters())

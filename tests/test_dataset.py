@@ -136,6 +136,9 @@ class Endless(Dataset):
         ([], "is empty"),
         ([torch.zeros(2)], "item 0 of the Dataset for train must be \\(input, label\\), got Tensor"),
         ([(torch.zeros(2), 1.5)], "label 1.5; labels must be integers"),
+        ([(torch.zeros(2), True)], "label True; labels must be integers from 0: convert booleans to 0 and 1"),
+        ([(torch.zeros(2), torch.tensor(True))], r"label tensor\(True\); .* convert booleans"),
+        ([(torch.zeros(2), np.bool_(False))], "labels must be integers from 0: convert booleans"),
         ([(torch.zeros(2), torch.tensor([0.0, 1.0]))], "labels must be integers"),
         ([("text", 1)], "must have as its input a picture, or a tensor"),
         ([(torch.zeros(2, 2, 2, 2), 1)], r"got Tensor of shape \(2, 2, 2, 2\)"),
@@ -151,6 +154,22 @@ class Endless(Dataset):
 def test_what_is_no_data_is_named(dataset, said):
     with pytest.raises(Mistake, match=said):
         from_dataset(dataset)
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, True, "all"])
+def test_what_is_no_number_of_processes_is_refused(workers):
+    with pytest.raises(Mistake, match=f"workers must be a whole number of processes, .* got {workers!r}"):
+        from_dataset(Counted(), workers=workers)
+
+
+def test_true_is_no_number_of_examples():
+    for wrong, said in (
+        ({"keep": True}, "a number of examples must be a whole number, got True"),
+        ({"validation": True}, "validation must be a number of examples or a fraction"),
+        ({"test": True}, "test must be a number of examples or a fraction"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            from_dataset(Counted(), **wrong)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

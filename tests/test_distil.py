@@ -1,6 +1,7 @@
 """The second stage in each of its forms: terms, weights and columns, against the formulas on the live teacher."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -59,6 +60,23 @@ def test_golden_distillation_weighs_the_soft_term_by_alpha(student, tiny_data, s
 def test_a_temperature_that_is_not_above_zero_is_refused(temperature):
     with pytest.raises(Mistake, match=f"temperature must be above 0, got {temperature}; 1 leaves the distribution"):
         Distil(temperature=temperature)
+
+
+@pytest.mark.parametrize("wrong", ["4", None, True, (1.0,)])
+@pytest.mark.parametrize(
+    ("stage", "name", "rule"),
+    [
+        (Distil, "temperature", "above 0"),
+        (Distil, "alpha", r"in \[0, 1\]"),
+        (Distil, "beta", "at least 0 and finite"),
+        (Distil, "attention", "at least 0 and finite"),
+        (FitNetsDistil, "temperature", "above 0"),
+        (FitNetsDistil, "first_weight", "at least 0 and finite"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_the_rule(stage, name, rule, wrong):
+    with pytest.raises(Mistake, match=f"{name} must be {rule}, got {re.escape(repr(wrong))}"):
+        stage(**{name: wrong})
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])

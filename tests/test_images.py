@@ -15,34 +15,13 @@ from PIL import Image
 from kdsearch.data import cifar10_jpeg, image_folder
 from kdsearch.data.cache import cache_folder
 from kdsearch.mistakes import Mistake
-
-COLOURS = {"blue": (0, 0, 250), "red": (250, 0, 0), "white": (250, 250, 250)}
+from tests.pictures import COLOURS, folder_of, picture, zipped
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KDSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KDSEARCH_DATA", raising=False)
-
-
-def picture(path: Path, colour=(9, 9, 9), size=(6, 4), mode="RGB", **options) -> None:
-    """`size` is (height, width)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (size[1], size[0]), colour).convert(mode).save(path, **options)
-
-
-def folder_of(root: Path, each: int = 10, size=(6, 4), below: str = "") -> Path:
-    for name, colour in COLOURS.items():
-        for k in range(each):
-            picture(root / below / name / f"{k:03}.png", colour, size)
-    return root
-
-
-def zipped(root: Path, to: Path, prefix: str = "") -> Path:
-    with zipfile.ZipFile(to, "w") as archive:
-        for path in sorted(root.rglob("*.*"), reverse=True):
-            archive.write(path, prefix + path.relative_to(root).as_posix())
-    return to
 
 
 def colours_of(split) -> set[tuple[int, tuple[int, ...]]]:
@@ -276,6 +255,9 @@ def test_a_damaged_zip_is_refused_and_a_damaged_member_named(tmp_path):
         ({"test": 0.0}, "test must be"),
         ({"validation": 1.5}, "validation must be"),
         ({"test": True}, "test must be"),
+        ({"train": True}, "a number of examples must be a whole number, got True"),
+        ({"train": 4.5}, "a number of examples must be a whole number, got 4.5"),
+        ({"size": (True, 4)}, "size must be"),
         ({"test": 30}, "cannot take 30 examples of 30"),
     ],
 )

@@ -83,6 +83,25 @@ def test_an_id_out_of_range_is_named_with_its_place(wrong):
         from_dataset([(torch.from_numpy(row), 0) for row in bad], vocabulary=11)
 
 
+@pytest.mark.parametrize("wrong", [2**63, 2**64 - 1])
+def test_an_id_that_int64_cannot_hold_is_named_as_it_is(wrong):
+    bad = X.astype(np.uint64)
+    bad[47, 3] = wrong
+    for given in (bad, torch.from_numpy(bad)):
+        with pytest.raises(Mistake, match=rf"must lie in 0\.\.10, got {wrong} in example 47 at position 3"):
+            tokens(given, Y, vocabulary=11)
+    with pytest.raises(Mistake, match=rf"got {wrong} in example 0 at position 3"):
+        from_dataset([(row, 0) for row in bad], vocabulary=11)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint64, ">i4", np.int16])
+def test_ids_of_every_integer_type_are_the_same_data(kind, sequences):
+    assert tokens(X.astype(kind)[:, ::-1], Y, vocabulary=11).fingerprint == (
+        tokens(X[:, ::-1].copy(), Y, vocabulary=11).fingerprint
+    )
+    assert tokens(X.astype(kind), Y, vocabulary=11).fingerprint == sequences.fingerprint
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "options", "said"),
     [
@@ -91,6 +110,10 @@ def test_an_id_out_of_range_is_named_with_its_place(wrong):
         ([[1, 2], [3]], [0, 1], {}, "differ in length; cut and pad"),
         (X, Y[:-1], {}, r"labels must be integers of shape \(60,\)"),
         (X, Y / 1, {}, "labels must be integers"),
+        (X, Y > 0, {}, "labels must be integers .* got bool .*; convert booleans to 0 and 1"),
+        (X[:, :0], Y, {}, r"shape \(N, L\), L at least 1, got torch.int64 of shape \(60, 0\)"),
+        (X, Y, {"train": True}, "a number of examples must be a whole number, got True"),
+        (X, Y, {"validation": True}, "validation must be a number of examples or a fraction"),
         (X, Y, {"vocabulary": 1}, "vocabulary must be the number of token ids, 2 to 16,777,216, got 1"),
         (X, Y, {"vocabulary": 2**25}, "vocabulary must be"),
         (X, Y, {"test": (X[:6, :4], Y[:6])}, "sequences of test have length 4, those of train 5"),

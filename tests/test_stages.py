@@ -169,7 +169,7 @@ def test_half_a_second_pair_is_refused(name):
 
 
 @pytest.mark.parametrize("stage", [Hints, Pretrain])
-@pytest.mark.parametrize("factor", [0, -1, math.inf, math.nan])
+@pytest.mark.parametrize("factor", [0, -1, math.inf, math.nan, None, True])
 def test_a_factor_of_the_learning_rate_is_above_zero(stage, factor):
     with pytest.raises(Mistake, match=f"distil_lr_factor must be above 0 and finite, got {factor}"):
         stage(epochs=1, distil_lr_factor=factor)

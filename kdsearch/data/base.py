@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -159,16 +160,18 @@ def check_tokens(inputs: Tensor, vocabulary: int, what: str) -> None:
     """Raise `Mistake` where `inputs` are no sequences of ids (N, L) in [0, vocabulary)."""
     if isinstance(vocabulary, bool) or not isinstance(vocabulary, int) or not 2 <= vocabulary <= _LARGEST_VOCABULARY:
         raise Mistake(f"vocabulary must be the number of token ids, 2 to {_LARGEST_VOCABULARY:,}, got {vocabulary!r}")
-    if inputs.ndim != 2 or inputs.is_floating_point() or inputs.dtype == torch.bool:
+    whole = not inputs.is_floating_point() and not inputs.is_complex() and inputs.dtype != torch.bool
+    if inputs.ndim != 2 or inputs.shape[1] < 1 or not whole:
         raise Mistake(
-            f"{what}: tokens must be integers of shape (N, L), got {inputs.dtype} of shape {tuple(inputs.shape)}; cut "
-            "and pad all sequences to one length"
+            f"{what}: tokens must be integers of shape (N, L), L at least 1, got {inputs.dtype} of shape "
+            f"{tuple(inputs.shape)}; cut and pad all sequences to one length"
         )
     for first, part in zip(range(0, len(inputs), _AT_ONCE), inputs.split(_AT_ONCE), strict=True):
-        if len(wrong := ((part < 0) | (part >= vocabulary)).nonzero()):
+        found = part.numpy()  # which compares unsigned numbers of 64 bits too
+        if len(wrong := np.argwhere((found < 0) | (found >= vocabulary))):
             row, place = wrong[0].tolist()
             raise Mistake(
-                f"{what}: token ids must lie in 0..{vocabulary - 1}, got {int(part[row, place])} in example "
+                f"{what}: token ids must lie in 0..{vocabulary - 1}, got {found[row, place]} in example "
                 f"{first + row} at position {place}; map it to an id of its own, or give a larger vocabulary"
             )
 
@@ -177,6 +180,8 @@ def split_off(labels_N: Tensor, examples: int, seed: int, name: str) -> tuple[Te
     """Indices (rest, chosen): `examples` drawn at random from N, each class in proportion (stratified, seeded)."""
     from sklearn.model_selection import train_test_split
 
+    if isinstance(examples, bool) or not isinstance(examples, Integral):
+        raise Mistake(f"{name}: a number of examples must be a whole number, got {examples!r}")
     if not 0 < examples < len(labels_N):
         raise Mistake(f"{name}: cannot take {examples} examples of {len(labels_N)}; take 1 to {len(labels_N) - 1}")
     rarest = min(Counter(labels_N.tolist()).values())

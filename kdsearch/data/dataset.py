@@ -64,6 +64,8 @@ def from_dataset(
     Raises `Mistake` for a Dataset without a length, for items of different shapes or types, for labels that are not
     integers, and for a Dataset that gives other items or another length when it is asked again.
     """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+        raise Mistake(f"workers must be a whole number of processes, 0 to read in this one, got {workers!r}")
     sources = [
         _Source(part, cast(MapStyle, given), vocabulary)
         for part, given in (("train", train), ("validation", validation), ("test", test))

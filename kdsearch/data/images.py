@@ -12,11 +12,11 @@ from torch import Tensor
 from kdsearch.data.base import Data, data_folder
 from kdsearch.data.cache import Entry, cached
 from kdsearch.data.decoding import decode
-from kdsearch.data.listing import listing, state_of
+from kdsearch.data.listing import check_none_lost, listing, state_of, told
 from kdsearch.data.parting import partition
 from kdsearch.mistakes import Mistake
 
-_FORMAT = 1
+_FORMAT = 2
 """Of what is kept; another number decodes anew."""
 
 
@@ -34,7 +34,8 @@ def image_folder(
     memory_gb: float = 2.0,
 ) -> Data:
     """JPEG and PNG pictures, a folder for each class: CLASS/..., or train/CLASS/... with test/CLASS/... and, if there
-    is one, validation/CLASS/... or val/CLASS/...; inputs are (N, 3, H, W) uint8, with `grey` (N, 1, H, W).
+    is one, validation/CLASS/... or val/CLASS/... (or Train/, TEST/, ...); inputs are (N, 3, H, W) uint8, with `grey`
+    (N, 1, H, W).
 
     `path` is the folder or a zip file of it, which is read in place; a relative one is looked up in the data folder
     when it is not there as it stands. Splits that it lacks are taken from what it has, stratified by `seed`: a whole
@@ -47,13 +48,17 @@ def image_folder(
     cache folder (KDSEARCH_CACHE, else ~/.cache/kdsearch) until a file's name, size or time changes. A split of more
     than `memory_gb` is mapped from the disk.
 
-    Raises `Mistake` for files that cannot be read, unless `skip_unreadable`, which leaves them out and says how many.
+    Raises `Mistake` for files that cannot be read and for folders of classes without any JPEG or PNG, unless
+    `skip_unreadable`, which leaves them out and says how many. Pictures of other formats beside those are left out and
+    counted on standard error.
     """
     source = _found(path)
     sides = size if isinstance(size, (tuple, list)) else ()
-    if size is not None and (len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides)):
+    if size is not None and (len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides)):
         raise Mistake(f"size must be (height, width) in pixels, each at least 1, got {size!r}")
-    kept = _kept(source, size, grey)
+    kept = _kept(source, size, grey, skip_unreadable)
+    if not skip_unreadable:
+        check_none_lost(source, kept.note["lost"])
     unreadable: dict[str, str] = kept.note["unreadable"]
     if unreadable and not skip_unreadable:
         first, reason = next(iter(unreadable.items()))
@@ -106,11 +111,13 @@ def _found(path: str | os.PathLike[str]) -> Path:
     return found.resolve()
 
 
-def _kept(source: Path, size: tuple[int, int] | None, grey: bool) -> Entry:
+def _kept(source: Path, size: tuple[int, int] | None, grey: bool, skip_unreadable: bool) -> Entry:
     """The decoded pictures `inputs` (N, C, H, W) and their `labels` (N,), part after part."""
 
     def make(folder: Path) -> dict[str, Any]:
         found = listing(source)
+        if not skip_unreadable:  # before they are decoded, which may take long
+            check_none_lost(source, found.lost)
         unreadable = decode(source, list(found.names), folder / "inputs.npy", grey=grey, size=size)
         np.save(folder / "labels.npy", np.array(found.labels, dtype=np.int64))
         return {
@@ -118,6 +125,8 @@ def _kept(source: Path, size: tuple[int, int] | None, grey: bool) -> Entry:
             "class_names": found.class_names,
             "unreadable": {found.names[row]: reason for row, reason in unreadable.items()},
             "black": list(unreadable),
+            "passed_over": found.passed_over,
+            "lost": found.lost,
         }
 
     content = {"format": _FORMAT, "state": state_of(source), "size": list(size) if size else None, "grey": grey}
@@ -125,11 +134,15 @@ def _kept(source: Path, size: tuple[int, int] | None, grey: bool) -> Entry:
 
 
 def _readable(source: Path, kept: Entry) -> dict[str, Tensor]:
-    """The rows of each part's pictures that could be read; says how many could not."""
+    """The rows of each part's pictures that could be read; says how many could not, and what was never tried."""
     good = torch.ones(len(kept.arrays["labels"]), dtype=torch.bool)
     good[kept.note["black"]] = False
     if kept.note["black"]:
         print(f"kdsearch: {source}: left out {len(kept.note['black'])} pictures that cannot be read", file=sys.stderr)
+    if passed_over := kept.note["passed_over"]:
+        print(f"kdsearch: {source}: left out {told(passed_over)}; only JPEG and PNG are read", file=sys.stderr)
+    if lost := kept.note["lost"]:
+        print(f"kdsearch: {source}: left out all of {', '.join(f'{folder}/' for folder in lost)}", file=sys.stderr)
     ends = torch.tensor([0, *kept.note["parts"].values()]).cumsum(0).tolist()
     rows = torch.arange(len(good))
     return {

@@ -29,9 +29,9 @@ def example(item: Any, vocabulary: int | None, what: str) -> tuple[Tensor, int]:
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         raise Mistake(f"{what} holds NaN or infinite values; replace them first")
     whole = label.tolist() if isinstance(label, (Tensor, np.generic, np.ndarray)) else label
-    if not isinstance(whole, int):
-        raise Mistake(f"{what} has the label {label!r}; labels must be integers from 0")
-    return tensor, int(whole)
+    if isinstance(whole, bool) or not isinstance(whole, int):
+        raise Mistake(f"{what} has the label {label!r}; labels must be integers from 0: convert booleans to 0 and 1")
+    return tensor, whole
 
 
 def _numbers(given: Any, what: str) -> Tensor:

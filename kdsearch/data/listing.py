@@ -1,23 +1,35 @@
-"""Which pictures there are, of which class and split: in a folder, or inside a zip file that is never unpacked.
+"""Which pictures there are, of which class and split.
 
-Either CLASS/... or train/CLASS/..., test/CLASS/... and, if there is one, validation/CLASS/... or val/CLASS/...; a
-single folder around all of it is looked into. A picture's class is the first folder of its path; folders below make no
-difference. Hidden files, what macOS adds to zips, and pictures that lie in no folder are passed over.
+Either CLASS/... or train/CLASS/..., test/CLASS/... and, if there is one, validation/CLASS/... or val/CLASS/... (the
+splits' names in any case); a single folder around all of it is looked into. A picture's class is the first folder of
+its path; folders below make no difference. Pictures that lie in no folder are passed over; files of other kinds are
+told of, except for the notes and leftovers that lie beside pictures anywhere.
 """
 
 import hashlib
-import os
-import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from kdsearch.data.members import members
 from kdsearch.mistakes import Mistake
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_OTHER_PICTURES = (
+    *(".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
+)
+_NOTES = (
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"),
+    *(".py", ".ipynb", ".log", ".db", ".ini"),
+)
 _PARTS = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 _LAYOUTS = "CLASS/*.jpg (or .png), or train/CLASS/*.jpg and test/CLASS/*.jpg"
+_NAMED = 3
+
+Endings = Mapping[str, int]
+"""How many files have which ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +37,33 @@ class Listing:
     """Pictures by part, each part's sorted by name, so that their order is the same on any machine.
 
     `names` are relative to the source; `parts` gives each part's number of them, in their order (`train` has all where
-    the source does not come split); `labels` index `class_names`, which are sorted.
+    the source does not come split); `labels` index `class_names`, which are sorted. `passed_over` counts the files in
+    folders that look like pictures and are neither JPEG nor PNG; `lost` are the folders of a class (or a split) all of
+    whose files are of other kinds.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     parts: dict[str, int]
     class_names: tuple[str, ...]
+    passed_over: Endings
+    lost: Mapping[str, Endings]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A file's name, and its path from where the layout begins."""
+
+    name: str
+    path: tuple[str, ...]
+
+    @property
+    def shown(self) -> bool:
+        return _ending(self.name) in _SUFFIXES
+
+    @property
+    def part(self) -> str | None:
+        return _PARTS.get(self.path[0].lower())
 
 
 def state_of(source: Path) -> str:
@@ -40,7 +72,7 @@ def state_of(source: Path) -> str:
     Raises `Mistake` where there is no such folder or file.
     """
     if source.is_dir():
-        found = [Path(folder, file) for folder, _, files in _walk(source) for file in files if _shown(file)]
+        found = [source / name for name in members(source) if _ending(name) not in _NOTES]
     elif source.is_file():
         found = [source]
     else:
@@ -58,16 +90,19 @@ def state_of(source: Path) -> str:
 def listing(source: Path) -> Listing:
     """The pictures of a folder or a zip file.
 
-    Raises `Mistake` for a source without any, with one class, with test classes that its training part lacks, and for
-    a zip that cannot be read or whose names lead out of it.
+    Raises `Mistake` for a source without any, with one class, with test classes that its training part lacks, with two
+    folders for one split, and for what `members` refuses.
     """
-    names = sorted(_in_folder(source) if source.is_dir() else _in_zip(source))
-    by_part = _parted(source, names)
+    placed = _placed(source, sorted(name for name in members(source) if _ending(name) not in _NOTES))
+    split = _comes_split(source, placed)
+    lost = _lost(placed, split)
+    by_part = _parted(source, [file for file in placed if file.shown], split)
+    _check_classes(source, by_part, lost)
     class_names = tuple(sorted({label for files in by_part.values() for _, label in files}))
     if len(class_names) < 2:
         raise Mistake(
             f"{source} has one class, {class_names[0]!r}; a student needs at least two to tell apart, each in a folder "
-            f"of its own: {_LAYOUTS}"
+            f"of its own: {_LAYOUTS}{_nor(lost)}"
         )
     number = {label: k for k, label in enumerate(class_names)}
     return Listing(
@@ -75,74 +110,103 @@ def listing(source: Path) -> Listing:
         labels=tuple(number[label] for files in by_part.values() for _, label in files),
         parts={part: len(files) for part, files in by_part.items()},
         class_names=class_names,
+        passed_over=Counter(end for file in placed if (end := _ending(file.name)) in _OTHER_PICTURES),
+        lost=lost,
     )
 
 
-def _walk(source: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    return os.walk(source, followlinks=True)
+def told(endings: Endings) -> str:
+    """`3 .webp, 1 .gif`, the most frequent first."""
+    return ", ".join(f"{count} {end or 'without an ending'}" for end, count in Counter(endings).most_common())
 
 
-def _shown(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def check_none_lost(source: Path, lost: Mapping[str, Endings]) -> None:
+    """Raise `Mistake` where a folder's files would all be left out, and with them a class or a split."""
+    if lost:
+        raise Mistake(
+            f"{source} has no JPEG or PNG picture in {_folders(lost)}; convert them, or leave these folders out with "
+            "skip_unreadable=True"
+        )
 
 
-def _in_folder(source: Path) -> list[str]:
-    return [
-        Path(folder, file).relative_to(source).as_posix()
-        for folder, _, files in _walk(source)
-        for file in files
-        if _shown(file)
-    ]
+def _folders(lost: Mapping[str, Endings]) -> str:
+    more = f" and {len(lost) - _NAMED} more folders" if len(lost) > _NAMED else ""
+    return ", ".join(f"{folder}/ ({told(endings)})" for folder, endings in list(lost.items())[:_NAMED]) + more
 
 
-def _in_zip(source: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(source) as archive:
-            members = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise Mistake(f"{source} cannot be read as a zip file ({error}); fetch it again, or name a folder") from None
-    for name in members:
-        if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts or name[1:2] == ":":
-            raise Mistake(
-                f"{source} holds {name!r}, a name that leads out of it; nothing is read from such a zip: pack the "
-                "folder anew, with names relative to it"
-            )
-    names = [name for name in members if _shown(PurePosixPath(name).name) and not name.startswith("__MACOSX/")]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise Mistake(f"{source} holds {twice[0]!r} more than once; pack the folder anew")
-    return names
+def _nor(lost: Mapping[str, Endings]) -> str:
+    return f"; there is no JPEG or PNG in {_folders(lost)}: convert them" if lost else ""
 
 
-def _parted(source: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _placed(source: Path, names: Sequence[str]) -> list[_Placed]:
+    """The files that lie in folders; a single folder around all of them is taken off their paths."""
+    placed = [_Placed(name, path) for name in names if len(path := PurePosixPath(name).parts) > 1]
+    shown = [file for file in placed if file.shown]
+    if not shown:
+        has = f", and has {told(Counter(map(_ending, names)))}" if names else ""
+        raise Mistake(f"{source} holds no picture of a class; it needs {_LAYOUTS}{has}")
+    around = len({file.path[0] for file in placed}) == 1 and placed[0].part is None
+    if not around or any(len(file.path) == 2 for file in shown):
+        return placed
+    return [_Placed(file.name, file.path[1:]) for file in placed if len(file.path) > 2]
+
+
+def _comes_split(source: Path, placed: Sequence[_Placed]) -> bool:
+    """Whether the first folders are splits, rather than classes."""
+    folders = {file.path[0] for file in placed}
+    meant = {part: sorted(name for name in folders if _PARTS.get(name.lower()) == part) for part in _PARTS.values()}
+    for part, names in meant.items():
+        if len(names) > 1:
+            raise Mistake(f"{source} has both {'/ and '.join(names)}/ for {part}; keep one of them")
+    in_train = [file for file in placed if file.part == "train"]
+    if not in_train or any(len(file.path) == 2 for file in in_train if file.shown):
+        return False
+    if not any(file.shown for file in in_train):
+        raise Mistake(
+            f"{source} has no JPEG or PNG picture in {meant['train'][0]}/ "
+            f"({told(Counter(_ending(file.name) for file in in_train))}); convert them"
+        )
+    return True
+
+
+def _parted(source: Path, shown: Sequence[_Placed], split: bool) -> dict[str, list[tuple[str, str]]]:
     """(name, class) of each picture that lies in a folder, by part."""
-    placed = [(name, name.split("/")) for name in names if "/" in name]
-    if not placed:
-        raise Mistake(f"{source} holds no picture of a class; it needs {_LAYOUTS}")
-    outer = {path[0] for _, path in placed}
-    if len(outer) == 1 and not outer & set(_PARTS) and all(len(path) > 2 for _, path in placed):
-        placed = [(name, path[1:]) for name, path in placed]
-    top = {path[0] for _, path in placed}
-    if "train" not in top or any(len(path) == 2 for _, path in placed if path[0] == "train"):
-        return {"train": [(name, path[0]) for name, path in placed]}
+    if not split:
+        return {"train": [(file.name, file.path[0]) for file in shown]}
     found: dict[str, list[tuple[str, str]]] = {}
-    for name, path in placed:
-        if path[0] not in _PARTS or len(path) == 2:
+    for file in shown:
+        if file.part is None or len(file.path) == 2:
             raise Mistake(
                 f"{source} has train/CLASS/..., so all its pictures must lie in train/CLASS/, test/CLASS/ or "
-                f"validation/CLASS/; {name} does not: move it elsewhere"
+                f"validation/CLASS/; {file.name} does not: move it elsewhere"
             )
-        found.setdefault(_PARTS[path[0]], []).append((name, path[1]))
-    if {"validation", "val"} <= top:
-        raise Mistake(f"{source} has both validation/ and val/; keep one of them")
-    _check_classes(source, found)
+        found.setdefault(file.part, []).append((file.name, file.path[1]))
     return found
 
 
-def _check_classes(source: Path, by_part: dict[str, list[tuple[str, str]]]) -> None:
+def _lost(placed: Sequence[_Placed], split: bool) -> dict[str, Endings]:
+    """Of the folders of classes, and of splits, those without any picture, with what they hold instead."""
+    kept: set[tuple[str, ...]] = set()
+    others: dict[tuple[str, ...], Counter[str]] = {}
+    for file in placed:
+        depth = 2 if split and file.part is not None and len(file.path) > 2 else 1
+        folder = file.path[:depth]
+        if file.shown:
+            kept |= {folder, folder[:1]}
+        else:
+            others.setdefault(folder, Counter())[_ending(file.name)] += 1
+    return {"/".join(folder): endings for folder, endings in others.items() if folder not in kept}
+
+
+def _check_classes(source: Path, by_part: Mapping[str, Sequence[tuple[str, str]]], lost: Mapping[str, Endings]) -> None:
     known = {label for _, label in by_part["train"]}
     for part, files in by_part.items():
         if strangers := sorted({label for _, label in files} - known):
             raise Mistake(
                 f"{source}: {part}/ has classes that train/ lacks: {', '.join(strangers[:5])}; the folders of classes "
-                "must have the same names in both"
+                f"must have the same names in both{_nor(lost)}"
             )

@@ -76,7 +76,8 @@ def ids(given: ArrayLike, vocabulary: int, what: str) -> Tensor:
             f"{what}: tokens must be integers of shape (N, L), got {array.dtype} of shape {array.shape}; cut and pad "
             "all sequences to one length"
         )
-    check_tokens(torch.from_numpy(array.astype(np.int64)), vocabulary, what)
+    # in the machine's order of bytes, and else of the type that it has: int64 would wrap what is larger
+    check_tokens(torch.from_numpy(array.astype(array.dtype.newbyteorder("="))), vocabulary, what)
     return torch.from_numpy(array.astype(np.int32))
 
 
@@ -85,7 +86,7 @@ def _labels(given: ArrayLike, examples: int, what: str) -> Tensor:
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != examples:
         raise Mistake(
             f"{what}: labels must be integers of shape ({examples},), one for each sequence, got {array.dtype} of "
-            f"shape {array.shape}"
+            f"shape {array.shape}; convert booleans to 0 and 1"
         )
     return torch.from_numpy(array.astype(np.int64))
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from kdsearch.layers import find_layer, layer_names, nearest_layer
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import is_number
 from kdsearch.training import BatchLoss
 
 Layer = str | float
@@ -35,25 +36,25 @@ def check_epochs(owner: str, epochs: object) -> None:
         raise Mistake(f"{owner}: epochs must be a whole number of at least 1, got {epochs!r}; start=None for no start")
 
 
-def check_lr_factor(factor: float) -> None:
-    if not 0 < factor < math.inf:
+def check_lr_factor(factor: object) -> None:
+    if not is_number(factor) or not 0 < factor < math.inf:
         raise Mistake(
-            f"distil_lr_factor must be above 0 and finite, got {factor}; the distil stage learns at optim.lr times it"
+            f"distil_lr_factor must be above 0 and finite, got {factor!r}; the distil stage learns at optim.lr times it"
         )
 
 
-def check_temperature(temperature: float) -> None:
-    if not 0 < temperature < math.inf:
-        raise Mistake(f"temperature must be above 0, got {temperature}; 1 leaves the distribution as it is")
+def check_temperature(temperature: object) -> None:
+    if not is_number(temperature) or not 0 < temperature < math.inf:
+        raise Mistake(f"temperature must be above 0, got {temperature!r}; 1 leaves the distribution as it is")
 
 
-def check_weight(name: str, weight: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise Mistake(f"{name} must be at least 0 and finite, got {weight}; it weighs a term of the loss")
+def check_weight(name: str, weight: object) -> None:
+    if not is_number(weight) or not 0 <= weight < math.inf:
+        raise Mistake(f"{name} must be at least 0 and finite, got {weight!r}; it weighs a term of the loss")
 
 
 def check_layer(name: str, layer: object) -> None:
-    if not isinstance(layer, str) and not (isinstance(layer, (int, float)) and 0 < layer <= 1):
+    if not isinstance(layer, str) and not (is_number(layer) and 0 < layer <= 1):
         raise Mistake(f"{name} must be a layer's dotted path or a relative position in (0, 1], got {layer!r}")
 
 

@@ -14,7 +14,7 @@ from kdsearch.further_losses import attention, decoupled, relations, standardize
 from kdsearch.layers import forward_with
 from kdsearch.losses import hard_labels, pooled_logits, soft_targets
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import LATER
+from kdsearch.plain import LATER, is_number
 from kdsearch.signals import Signals
 from kdsearch.stages.attention import Attention
 from kdsearch.stages.base import Layer, Work, check_layer, check_temperature, check_weight
@@ -56,9 +56,9 @@ class Distil:
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
-        if not 0 <= self.alpha <= 1:
+        if not is_number(self.alpha) or not 0 <= self.alpha <= 1:
             raise Mistake(
-                f"alpha must be in [0, 1], got {self.alpha}; it weighs the soft (teacher) term, 1 - alpha the labels"
+                f"alpha must be in [0, 1], got {self.alpha!r}; it weighs the soft (teacher) term, 1 - alpha the labels"
             )
         if self.loss not in _LOSSES:
             raise Mistake(f"loss must be one of {', '.join(_LOSSES)}, got {self.loss!r}")

@@ -54,12 +54,12 @@ def space(trial: Trial) -> Recipe:
     optim = FAST
     match trial.suggest_categorical("family", ["convnet", "resnet", "mobilenet"]):
         case "convnet":
-            student = ConvNet(width=trial.suggest_int("width", 3, 12, log=True), depth=trial.suggest_int("depth", 3, 5))
+            student = ConvNet(width=trial.suggest_int("width", 3, 10, log=True), depth=trial.suggest_int("depth", 3, 4))
         case "resnet":
-            student = ResNet(width=trial.suggest_int("resnet_width", 3, 8, log=True), depth=3)
+            student = ResNet(width=trial.suggest_int("resnet_width", 3, 6, log=True), depth=3)
         case _:
             student = MobileNet(
-                width=trial.suggest_int("mobile_width", 4, 10, log=True), depth=trial.suggest_int("mobile_depth", 3, 5)
+                width=trial.suggest_int("mobile_width", 4, 8, log=True), depth=trial.suggest_int("mobile_depth", 3, 5)
             )
             optim = EXACT
     starts = {"none": None, "hints": HINTS, "pretrain": PRETRAIN}
@@ -83,7 +83,7 @@ def study() -> Study:
         trials=12,
         first=[
             {"family": "convnet", "width": width, "depth": 4, "start": "none", "temperature": 4.0, "alpha": 0.9}
-            for width in (12, 5)
+            for width in (10, 5)
         ],
         starts=[None, HINTS, PRETRAIN],
         segment_epochs=3,

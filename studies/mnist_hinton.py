@@ -20,6 +20,7 @@ from kdsearch import MLP, Augment, Data, Distil, Optim, Recipe, Study, Teacher, 
 
 TEMPERATURES = (1, 2, 4, 8)
 EPOCHS = 20
+TEMPERATURE_EPOCHS = 10
 TEACHER_EPOCHS = 36
 # products of such small matrices are not faster in bfloat16
 NARROW = Optim(lr=1e-3, batch_size=256)
@@ -44,14 +45,17 @@ def teacher(data: Data) -> Teacher:
     return Teacher(build=big_net, optim=WIDE, augment=jitter, epochs=TEACHER_EPOCHS)
 
 
-def student(units: int, distil: Distil) -> Recipe:
+def student(units: int, distil: Distil, epochs: int = EPOCHS) -> Recipe:
     optim = WIDE if units >= 300 else NARROW
-    return Recipe(student=MLP(width=units, depth=2), distil=distil, optim=optim, epochs=EPOCHS)
+    return Recipe(student=MLP(width=units, depth=2), distil=distil, optim=optim, epochs=epochs)
 
 
 def temperatures(units: int) -> dict[str, Recipe]:
     """The paper's 20 first: what the others are compared to."""
-    return {f"T = {value}": student(units, Distil(temperature=value, alpha=0.9)) for value in (20, *TEMPERATURES)}
+    return {
+        f"T = {value}": student(units, Distil(temperature=value, alpha=0.9), TEMPERATURE_EPOCHS)
+        for value in (20, *TEMPERATURES)
+    }
 
 
 def space(trial: Trial) -> Recipe:

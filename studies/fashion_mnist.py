@@ -29,12 +29,12 @@ from kdsearch import (
     fashion_mnist,
 )
 
-EPOCHS = 9
+EPOCHS = 7
 # depthwise convolutions are slower in bfloat16
 EXACT = Optim(lr=1e-2)
 FAST = Optim(lr=1e-2, precision="bf16")
-HINTS = Hints(epochs=3, teacher_layer=0.5, student_layer=0.5, regressor="pooled")
-PRETRAIN = Pretrain(epochs=3)
+HINTS = Hints(epochs=2, teacher_layer=0.5, student_layer=0.5, regressor="pooled")
+PRETRAIN = Pretrain(epochs=2)
 
 
 def data() -> Data:
@@ -45,8 +45,8 @@ def teacher(data: Data) -> Teacher:
     return Teacher(
         build=lambda: ConvNet(width=32, depth=6).build(data.shape, data.classes),
         optim=Optim(lr=2e-3, precision="bf16"),
-        augment=Augment(flip=True, shift=1, views=12),
-        epochs=12,
+        augment=Augment(flip=True, shift=1, views=10),
+        epochs=10,
     )
 
 
@@ -86,5 +86,5 @@ def study() -> Study:
             for width in (10, 5)
         ],
         starts=[None, HINTS, PRETRAIN],
-        segment_epochs=3,
+        segment_epochs=4,
     )

@@ -73,6 +73,6 @@ def study() -> Study:
         comparisons={
             "hinton": {"alone": student(800, Distil(temperature=1, alpha=0)), "distilled": student(800, SOFT)},
             "temperatures_300": temperatures(300, epochs=10),
-            "temperatures_30": temperatures(30, epochs=30),
+            "temperatures_30": temperatures(30, epochs=20),
         },
     )

@@ -199,7 +199,9 @@ def draft(source: Source, workspace: Workspace, study: Study | None = None) -> D
 
 
 def _showable(study: Study, data: Data, teacher: Untrained) -> Callable[[Recipe], None]:
-    """A check that raises `Mistake` for a recipe whose views cannot be replayed or whose logits do not fit."""
+    """A check that raises `Mistake` for a recipe whose views cannot be replayed, whose logits do not fit, or that
+    omits classes which are not there, or all that are.
+    """
     check_room(1, len(teacher.members), data, study.signals_gb)  # the data as they are, which `ready` looks at
 
     @cache  # a sampler weighs thousands of recipes
@@ -208,6 +210,11 @@ def _showable(study: Study, data: Data, teacher: Untrained) -> Callable[[Recipe]
         check_room(augment.views, len(teacher.members), data, study.signals_gb)
 
     def check_recipe(recipe: Recipe) -> None:
+        if recipe.omit and (recipe.omit[-1] >= data.classes or len(recipe.omit) == data.classes):
+            raise Mistake(
+                f"omit must be some of the classes 0 to {data.classes - 1} of {data.name}, and not all of them, "
+                f"got {recipe.omit}"
+            )
         if recipe.augment is not None and recipe.live_teacher:
             check_fits(recipe.augment, data)
         elif recipe.augment is not None:

@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdsearch.data.augment import Augmentation, check_views, described
+from kdsearch.data.augment import Augment, Augmentation, check_views, described
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import as_json, digest, is_frozen
+from kdsearch.plain import LATER, as_json, digest, is_frozen
 from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain, Start, Teaching
 from kdsearch.students import FAMILIES, Student
 from kdsearch.training import Optim
@@ -18,7 +18,7 @@ HOW = frozenset(
         *("regressor", "distil_lr_factor", "loss", "temperature", "alpha", "soft_weight", "hard_weight"),
         *("standardize", "beta", "inter_class", "intra_class", "first_weight", "last_weight"),
         *("attention", "attention_teacher_layer", "attention_student_layer"),
-        *("epochs", "optim", "augment", "live_teacher"),
+        *("epochs", "optim", "augment", "live_teacher", "omit"),
         *(spec.name for spec in dataclasses.fields(Optim)),
     )
 )
@@ -39,6 +39,8 @@ class Recipe:
     `epochs` is the whole budget: the start's epochs are part of it, so that no start wins by training longer. Epoch e
     of it, from 0, trains on view e mod V of `augment`'s V views. `live_teacher` has the teacher run in every step
     instead of being looked up: slower, full precision, and the only way for an augmentation that cannot be replayed.
+    `omit` are numbers of classes of which the student is shown no example in either stage (Hinton et al. 2015,
+    arXiv:1503.02531, section 3, leave a digit out); the teacher has seen them, and they are measured like the others.
     """
 
     student: Student
@@ -48,6 +50,7 @@ class Recipe:
     epochs: int = 30
     augment: Augmentation | None = None
     live_teacher: bool = False
+    omit: tuple[int, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if not is_frozen(self.student) or not callable(getattr(self.student, "build", None)):
@@ -70,6 +73,18 @@ class Recipe:
             )
         if self.augment is not None:
             check_views(self.augment)
+        self._check_omitted()
+
+    def _check_omitted(self) -> None:
+        numbers = self.omit if isinstance(self.omit, tuple) else (None,)
+        if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
+            raise Mistake(f"omit must be a tuple of class numbers, from 0, such as (3,), got {self.omit!r}")
+        if self.omit and isinstance(self.augment, Augment) and self.augment.mixup:
+            raise Mistake(
+                f"mixup would mix examples of the omitted classes {self.omit} into the others; leave out one of the two"
+            )
+        # recipes that train alike are one recipe
+        object.__setattr__(self, "omit", tuple(sorted(set(self.omit))))
 
     @property
     def start_epochs(self) -> int:
@@ -84,7 +99,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The whole recipe as JSON-able values; each part carries its class's name under `kind`.
 
-        `augment` and `live_teacher` are there only where they are set.
+        `augment`, `live_teacher` and `omit` are there only where they are set.
         """
         parts: dict[str, Any] = {
             "student": as_json(self.student),
@@ -97,6 +112,8 @@ class Recipe:
             parts["augment"] = as_json(self.augment)
         if self.live_teacher:
             parts["live_teacher"] = True
+        if self.omit:
+            parts["omit"] = list(self.omit)
         return parts
 
     def fingerprint(self) -> str:
@@ -134,6 +151,8 @@ class Recipe:
             flat["augment"] = described(self.augment)
         if self.live_teacher:
             flat["live_teacher"] = True
+        if self.omit:
+            flat["omit"] = _flat(list(self.omit))
         return flat | {name: _flat(value) for name, value in parts["optim"].items() if name not in ("kind", "name")}
 
 

@@ -192,7 +192,11 @@ def _stage(
     recipe, distilling = segment.recipe, stage is segment.recipe.distil
     seed = segment.seeds.distil if distilling else segment.seeds.start
     work = stage.begin(student, views, signals, seed, epochs=epochs, live=recipe.live_teacher)
+    shown_N = _shown(views.data, recipe.omit)
     waited = signals.seconds
+
+    def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
+        return work.loss(shown_N[index_B], epoch)
 
     def on_epoch(line: Epoch) -> bool:
         nonlocal waited
@@ -202,9 +206,9 @@ def _stage(
 
     return fit(
         work.module,
-        work.loss,
+        loss,
         optim=recipe.distil_optim if distilling else recipe.optim,
-        examples=len(views.data.train),
+        examples=len(shown_N),
         epochs=epochs,
         upto=upto,
         seed=seed,
@@ -213,6 +217,11 @@ def _stage(
         evaluate=partial(metrics.watched_accuracy, student, views.data) if work.scores_classes else None,
         on_epoch=on_epoch,
     )
+
+
+def _shown(data: Data, omit: tuple[int, ...]) -> Tensor:
+    """Indices of the training examples (N,) that are not of the classes `omit`."""
+    return (~torch.isin(data.train.labels, torch.tensor(omit, dtype=torch.int64))).nonzero().flatten()
 
 
 def measure(student: nn.Module, data: Data, objectives: tuple[str, ...]) -> dict[str, float]:

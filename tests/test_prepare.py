@@ -100,6 +100,14 @@ def test_a_limit_below_what_the_logits_take_is_refused_before_the_teacher_is_tra
         run(write_study(tmp_path, ("trials=4,", "trials=4, signals_gb=0,")), tmp_path)
 
 
+@pytest.mark.parametrize("omit", [(10,), (3, 12), tuple(range(10))], ids=str)
+def test_omitted_classes_must_be_some_of_the_datas_and_not_all(omit, tmp_path):
+    path = write_study(tmp_path, (AUGMENTED[0], f"{AUGMENTED[0]} omit={omit},"))
+    with pytest.raises(Mistake, match=r"omit must be some of the classes 0 to 9 of few, and not all of them, got \("):
+        run(path, tmp_path)
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
 def test_a_damaged_signal_file_is_said_to_the_user(tmp_path):
     path = write_study(tmp_path)
     run(path, tmp_path, trials=1)

@@ -96,7 +96,7 @@ def test_fingerprints_of_stored_studies_stay_what_they_are():
     recipe = dataclasses.replace(recipe, start=hints, epochs=10)
     assert (recipe.fingerprint(), recipe.start_fingerprint()) == ("ad6bc53d7f6379d9", "534b4e1a33006c53")
     assert set(recipe.to_json()) == {"student", "start", "distil", "optim", "epochs"}
-    assert not {"augment", "live_teacher"} & set(recipe.describe())
+    assert not {"augment", "live_teacher", "omit"} & set(recipe.describe())
     assert set(recipe.to_json()["distil"]) == {"kind", "temperature", "alpha"}
     assert set(recipe.to_json()["start"]) == {
         *("kind", "epochs", "teacher_layer", "student_layer", "regressor", "member")
@@ -116,6 +116,17 @@ def test_augmentation_and_a_live_teacher_are_part_of_the_recipe_and_of_its_start
     (name,) = change
     assert other.to_json()[name] is True or other.to_json()[name]["kind"] == "Augment"
     assert other.describe()[name] in (True, "Augment(shift=1)", "Augment(shift=1, views=4)")
+
+
+def test_omitted_classes_are_part_of_the_recipe_and_of_its_start():
+    other = dataclasses.replace(BASE, omit=(5, 3, 5))
+    assert other == dataclasses.replace(BASE, omit=(3, 5)) != BASE
+    assert other.fingerprint() != BASE.fingerprint()
+    assert other.start_fingerprint() != BASE.start_fingerprint()
+    assert json.loads(json.dumps(other.to_json()))["omit"] == [3, 5]
+    assert other.describe()["omit"] == "[3, 5]"
+    assert "omit" in HOW
+    assert dataclasses.replace(BASE, omit=()).to_json() == BASE.to_json()
 
 
 def test_equal_recipes_have_equal_fingerprints():
@@ -269,6 +280,14 @@ def test_a_student_must_be_a_frozen_dataclass_that_builds(student):
         ({"epochs": 3}, "epochs must be a whole number above the start's 3, which are part of it, got 3"),
         ({"epochs": 2.5}, "epochs must be a whole number .* got 2.5"),
         ({"start": None, "epochs": 0}, "epochs must be a whole number above the start's 0, .* got 0"),
+        ({"omit": 3}, r"omit must be a tuple of class numbers, from 0, such as \(3,\), got 3"),
+        ({"omit": [3]}, r"omit must be a tuple of class numbers, .* got \[3\]"),
+        ({"omit": (-1,)}, r"omit must be a tuple of class numbers, .* got \(-1,\)"),
+        ({"omit": (True,)}, r"omit must be a tuple of class numbers, .* got \(True,\)"),
+        (
+            {"omit": (3,), "augment": Augment(mixup=0.2)},
+            r"mixup would mix examples of the omitted classes \(3,\) into the others",
+        ),
         ({"start": None, "epochs": True}, "epochs must be a whole number .* got True"),
     ],
 )

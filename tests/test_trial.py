@@ -68,6 +68,10 @@ RECIPES = {
         live_teacher=True,
     ),
 }
+RECIPES |= {
+    f"{name}, a class left out": dataclasses.replace(RECIPES[name], omit=(1,))
+    for name in ("no start", "hints", "augmented pretraining, live")
+}
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 
 
@@ -362,6 +366,21 @@ def test_epoch_e_of_the_whole_budget_trains_on_view_e_mod_v(tiny_data, signals, 
     half = advance(segment(recipe, 1), tiny_data, signals)
     advance(segment(recipe, 5, half.state), tiny_data, signals)
     assert seen == [view for epoch in (0, 1, 2, 3, 4) for view in [epoch % 3] * 3]  # 60 examples, 3 batches an epoch
+
+
+@every_recipe
+def test_golden_no_example_of_an_omitted_class_is_ever_seen(recipe, tiny_data, signals, monkeypatch):
+    seen = set()
+    plain = Views.batch
+
+    def batch(views, index_B, view):
+        if len(index_B) == 20:  # a batch of training, not of computing signals
+            seen.update(views.data.train.labels[index_B].tolist())
+        return plain(views, index_B, view)
+
+    monkeypatch.setattr(Views, "batch", batch)
+    advance(segment(recipe, 5), tiny_data, signals)
+    assert seen == {0, 1, 2} - set(recipe.omit)
 
 
 def test_an_augmented_trial_is_the_same_whether_its_signals_are_there_or_computed_in_between(

@@ -7,7 +7,8 @@ convolutions and a fully connected layer that holds most of its weights, in batc
 convolutional nets of up to 8 % of its size. Every student trains for as many epochs as the teacher, on the same views.
 Data: `cifar10-images.zip` of JPEG files in the data folder (`--data DIR`, KDSEARCH_DATA): lossy, so that no accuracy
 here may be compared with a published one.
-Command: kdsearch run studies/cifar10.py --data DIR
+Command: kdsearch confirm studies/cifar10.py --compare width-24 --data DIR (the claim itself; width-16, width-28 likewise),
+         kdsearch run studies/cifar10.py --data DIR (the whole search)
 Measured: reports/cifar10/RESULTS.md.
 """
 
@@ -81,6 +82,11 @@ def space(trial: Trial) -> Recipe:
     )
 
 
+def resnet(width: int, distil: Distil) -> Recipe:
+    student = ResNet(width=width, depth=3)
+    return Recipe(student=student, distil=distil, optim=OPTIM, augment=VIEWS, epochs=EPOCHS)
+
+
 def study() -> Study:
     return Study(
         name="cifar10",
@@ -93,6 +99,13 @@ def study() -> Study:
             for width in (24, 16)
         ],
         starts=STARTS,
+        comparisons={
+            f"width-{width}": {
+                "alone": resnet(width, Distil(temperature=1.0, alpha=0.0)),
+                "distilled, T = 4, alpha = 0.9": resnet(width, Distil(temperature=4.0, alpha=0.9)),
+            }
+            for width in (24, 16, 28)
+        },
         max_parameters=264_000,
         segment_epochs=4,
     )

@@ -1,13 +1,13 @@
 """The founding demo, with its controls: how much of a teacher's accuracy on CIFAR-10 does a student of 8 % of its size
 keep, and what of that is distillation's?
 
-Question   The demo that kdsearch descends from had a teacher of 69 %, a student of 68 % with 92 % fewer parameters, and no
-           figure for that student without a teacher. Here the teacher is the textbooks' network for this data set, two
+Question   The demo that kdsearch descends from: a teacher of 69 %, a student of 68 % with 92 % fewer parameters, and no
+           figure for that student alone. Here the teacher is the textbooks' network for this data set, two
            pairs of convolutions and a fully connected layer that holds most of its 3.3 million weights, in batch norm;
            students are residual or plain convolutional nets of up to 8 % of its size. Every student trains for as many
            epochs as the teacher, on the same views.
-Data       CIFAR-10 as JPEG pictures, `cifar10-images.zip` in the folder named by --data or KDSEARCH_DATA: lossy, so that
-           no accuracy here may be compared with a published one.
+Data       CIFAR-10 as JPEG pictures, `cifar10-images.zip` in the folder named by --data or KDSEARCH_DATA: lossy, so
+           that no accuracy here may be compared with a published one.
 Papers     Hinton et al. 2015 (arXiv:1503.02531), FitNets (arXiv:1412.6550), Wang & Lan 2017 (arXiv:1709.02929).
 Command    kdsearch confirm studies/cifar10.py --compare width-24 --data DIR    the claim itself (or width-16, width-28)
            kdsearch run studies/cifar10.py --data DIR                           the whole search, confirmed

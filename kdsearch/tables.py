@@ -78,6 +78,10 @@ def show_findings(console: Console, results: Results) -> None:
         say(console, "intervals: 95 %, of the seeds on this very test split; those of a comparison hold together")
 
 
+def _spread(accuracy: Mapping[str, float]) -> str:
+    return f"{accuracy['mean']:.2%} ({100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f})"
+
+
 def _points(difference: Interval) -> str:
     return f"{100 * difference.mean:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f}) points"
 
@@ -149,7 +153,7 @@ def show_account(console: Console, account: Mapping[str, Any]) -> None:
 
 
 def show_figures(console: Console, card: Mapping[str, Any]) -> None:
-    """An exported student's figures above its teacher's."""
+    """An exported student's figures above its teacher's, and what fresh seeds gave for its recipe, if any did."""
     student = card["metrics"]
     for who, parameters, figures in (
         ("student", student["parameters"], student),
@@ -160,6 +164,15 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
             f"  {who}  {parameters:>10,.0f} parameters  validation {figures['validation_accuracy']:.2%}  "
             f"test {figures['test_accuracy']:.2%}",
         )
+    if (confirmed := card.get("confirmed")) is None:
+        return
+    alone = confirmed["alone_test_accuracy"]
+    beside = f"; the same student alone {_spread(alone)}; distilled is {confirmed['verdict']}" if alone else ""
+    say(
+        console,
+        f"  its recipe on {confirmed['test_accuracy']['seeds']} fresh seeds: test "
+        f"{_spread(confirmed['test_accuracy'])}{beside}",
+    )
 
 
 def _accuracy(facts: StudyFacts) -> str:

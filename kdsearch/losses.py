@@ -2,15 +2,21 @@
 
 Shape letters: B batch, K classes, M teachers of an ensemble, C channels, H height, W width.
 Every loss is a mean over the batch and a sum over the rest: `nn.KLDivLoss()`'s default, which also divides by the
-number of classes, makes the soft term K times too weak and is not used. Losses are in single precision whatever the
-student's outputs are in.
+number of classes, makes the soft term K times too weak and is not used. Losses are at least in single precision,
+whatever the student's outputs are in.
 
 An ensemble has one meaning everywhere: the mean, weighted by `votes_M` (positive, of sum 1; None: equal votes), of its
 members' probabilities, each softened at the temperature of the loss. What needs logits gets `pooled_logits`.
 """
 
+import torch
 from torch import Tensor, logsumexp, tensordot
 from torch.nn import functional
+
+
+def exact(outputs: Tensor) -> Tensor:
+    """Outputs in single precision, where a student gave them in less."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 def soften(teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:
@@ -44,7 +50,7 @@ def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float, vot
     about constant in `temperature` (> 0).
     """
     teacher_probabilities_BK = soften(teacher_BK.detach(), temperature, votes_M)
-    student_log_BK = functional.log_softmax(student_BK.float() / temperature, dim=-1)
+    student_log_BK = functional.log_softmax(exact(student_BK) / temperature, dim=-1)
     return temperature**2 * functional.kl_div(student_log_BK, teacher_probabilities_BK, reduction="batchmean")
 
 
@@ -55,7 +61,7 @@ def soft_cross_entropy(
 
     Arguments as of `soft_targets`, from which it differs by the factor and by the teacher's entropy.
     """
-    return functional.cross_entropy(student_BK.float() / temperature, soften(teacher_BK.detach(), temperature, votes_M))
+    return functional.cross_entropy(exact(student_BK) / temperature, soften(teacher_BK.detach(), temperature, votes_M))
 
 
 def hard_labels(
@@ -66,7 +72,7 @@ def hard_labels(
     Under mixup (arXiv:1710.09412) each example is mixed with another of class `others_B`: `weight_B` in [0, 1] weighs
     the cross-entropy with its own class, 1 - `weight_B` that with the other's.
     """
-    student_BK = student_BK.float()
+    student_BK = exact(student_BK)
     own = functional.cross_entropy(student_BK, labels_B, reduction="mean" if weight_B is None else "none")
     if others_B is None or weight_B is None:
         return own
@@ -78,5 +84,5 @@ def hint(regressed: Tensor, teacher_feature: Tensor) -> Tensor:
 
     Both are (B, ...) of one shape; `teacher_feature` gets no gradient. This is C*H*W/2 times `mse_loss`'s mean.
     """
-    difference = regressed.float() - teacher_feature.detach()
+    difference = exact(regressed) - teacher_feature.detach()
     return 0.5 * difference.square().flatten(1).sum(dim=1).mean()

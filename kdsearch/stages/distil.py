@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdsearch.data.views import Batch, Views
 from kdsearch.further_losses import attention, decoupled, relations, standardized
 from kdsearch.layers import forward_with
-from kdsearch.losses import hard_labels, pooled_logits, soft_targets
+from kdsearch.losses import exact, hard_labels, pooled_logits, soft_targets
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import LATER, is_number
 from kdsearch.signals import Signals
@@ -98,7 +98,7 @@ class Distil:
         def loss(index_B: Tensor, epoch: int) -> dict[str, Tensor]:
             batch = views.batch(index_B, views.at(epoch))
             student_BK, distance = run(batch)
-            student_BK = student_BK.float()  # a student that trains in bfloat16
+            student_BK = exact(student_BK)
             hard = hard_labels(student_BK, *batch.targets)
             soft, parts = self._soft(student_BK, teacher_MBK(batch), votes_M, batch.targets)
             terms = {"loss": (1 - self.alpha) * hard + self.alpha * soft, "hard": hard, "soft": soft, **parts}

@@ -84,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("study", metavar="STUDY.py", help="a file with study() -> kdsearch.Study; it is run as code")
     run.add_argument("--trials", type=_whole, metavar="N", help="how many trials the study shall have in all")
     run.add_argument(
-        "--minutes", type=_above_zero, metavar="M", help="end after so many minutes, the teacher's training not counted"
+        "--minutes",
+        type=_above_zero,
+        metavar="M",
+        help="end the search after so many minutes, without the teacher's training and the confirmation",
     )
     run.add_argument("--epochs", type=_whole, metavar="N", help="end once so many epochs are trained in all trials")
     run.add_argument(

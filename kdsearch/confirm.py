@@ -18,7 +18,7 @@ from kdsearch.repeats import Repeat, Repeats, arm_key
 from kdsearch.space import replay
 from kdsearch.stages import Distil, Hints, Start
 from kdsearch.store import Store, TrialRecord
-from kdsearch.study import VARIED, Study
+from kdsearch.study import CONFIRM, VARIED, Study
 
 SEEDS = 5
 DISTILLED, ALONE, PERMUTED = "distilled", "alone", "permuted teacher"
@@ -101,7 +101,7 @@ def front_plan(
             others, left_out = _possible(prepared, _starts(prepared.study, recipe))
             arms += [(label, other, False) for label, other in others.items() if other != recipe]
             notes += left_out
-        asked.append(("confirm", record.number, arms))
+        asked.append((CONFIRM, record.number, arms))
     return _plan(prepared, asked, seeds, notes)
 
 

@@ -21,8 +21,8 @@ from kdsearch.evidence import (
 )
 from kdsearch.ledger import Arm, Confirmed, Question
 from kdsearch.store import StudyFacts
+from kdsearch.study import CONFIRM
 
-CONFIRM = "confirm"
 CONFIRMED_COLUMNS = (
     *("test_accuracy", "test_low", "test_high", "test_seeds", "fresh_validation_accuracy"),
     *("alone_test_accuracy", "alone_low", "alone_high", "gain", "gain_low", "gain_high", "verdict"),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from kdsearch.files import load_tensors, save_tensors, writable
+from kdsearch.files import save_tensors, writable
 from kdsearch.training import Epoch
 from kdsearch.trial import TrialState
-from kdsearch.underway import UnderWay
+from kdsearch.underway import UnderWay, saved
 from kdsearch.workspace import Workspace
 
 
@@ -18,15 +18,12 @@ class Keeper:
 
     def keep(self, number: int, trial: UnderWay) -> None:
         """Write the trial's state and curve, from which `recall` goes on."""
-        assert trial.state is not None
-        tensors, notes = trial.state.pack()
-        with writable(self._path(number)):
-            save_tensors(self._path(number), tensors, {"state": notes, "curve": trial.curve, "trial": number})
+        trial.save(self._path(number), trial=number)
 
     def recall(self, number: int) -> tuple[TrialState, list[Epoch]]:
         """The last kept state and the curve up to it. Raises `FileNotFoundError` and `DamagedError`."""
-        tensors, notes = load_tensors(self._path(number))
-        return TrialState.unpack(tensors, notes["state"]), notes["curve"]
+        state, curve, _ = saved(self._path(number))
+        return state, curve
 
     def holds(self, number: int) -> bool:
         """Whether there is a state to recall."""

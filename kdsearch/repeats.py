@@ -12,18 +12,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch import metrics
 from kdsearch.events import Listener, Note, RepeatEnded, RepeatEpoch, RepeatsBegan
 from kdsearch.executors import Executor, LostError
-from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
+from kdsearch.files import DamagedError
 from kdsearch.ledger import Ledger, RepeatRecord
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.seeds import derive
-from kdsearch.students.base import on_meta
-from kdsearch.trial import Failed, Progress, Seeds, Segment, TrialState
-from kdsearch.underway import UnderWay
+from kdsearch.trial import Failed, Progress, Seeds, Segment
+from kdsearch.underway import UnderWay, saved
 
 _RETRIES = 2
 _POLL_SECONDS = 0.2
@@ -140,17 +138,14 @@ class Repeats:
     def _begun(self, number: int) -> UnderWay:
         repeat = self._wanted[number]
         self._began_ms[number] = time.time_ns() // 1_000_000
-        student = on_meta(repeat.recipe.student, self._prepared.data.shape, self._prepared.data.classes)
-        known = {"parameters": float(metrics.parameters(student))}
+        known = {"parameters": float(self._prepared.screen.parameters(repeat.recipe.student))}
         trial = UnderWay(repeat.recipe, repeat.seeds(self._prepared.study.seed), known, self._clock)
         try:
-            tensors, notes = load_tensors(self._path(repeat))
+            trial.state, trial.curve, _ = saved(self._path(repeat))
         except FileNotFoundError:
-            return trial
+            pass  # it had not come to its first state
         except DamagedError as error:
             self._tell(Note(f"{repeat.label}, seed {repeat.seed}, begins again: {error}"))
-            return trial
-        trial.state, trial.curve = TrialState.unpack(tensors, notes["state"]), notes["curve"]
         return trial
 
     def _settle(self, future: "Future[Progress | Failed]") -> int | None:
@@ -173,10 +168,7 @@ class Repeats:
         if result.measured is not None:
             self._end(number, measured=result.measured)
             return None
-        if trial.state is not None:
-            tensors, notes = trial.state.pack()
-            with writable(self._path(repeat)):
-                save_tensors(self._path(repeat), tensors, {"state": notes, "curve": trial.curve})
+        trial.save(self._path(repeat))
         return number
 
     def _end(self, number: int, *, measured: dict[str, float] | None = None, failed: str | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,29 +74,25 @@ def search(
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
-        with ExitStack() as stack:
-            local = None
-            if engine == "local":
-                # the workers get ready while the teacher is trained
-                planned.keep_data()
-                local = stack.enter_context(Local(planned.job, _capacity(workers, planned_budget, records, then)))
-            prepared = planned.ready(listener=tell, stopping=stopping, measure=local is None)
+        capacity = _capacity(workers, planned_budget, records, then)
+        # beside local workers the driver measures the teacher
+        with _made_ready(planned, engine, capacity, tell, stopping, measure=engine != "local") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
-            executor = local or Inline(prepared.data, prepared.signals, stopping)
-            driver = Driver(
-                prepared,
-                store,
-                executor,
-                budget=planned_budget,
-                rule=planned_rule,
-                tell=tell,
-                stopping=stopping,
-                teacher_accuracy=stack.enter_context(_measuring(prepared, store.facts)),
-            )
-            ended = driver.run()
-            if then is not None and not ended.interrupted and not ended.failed:
-                then(replace(prepared, facts=store.facts), store, executor)
-            return ended
+            with _measuring(prepared, store.facts) as teacher_accuracy:
+                driver = Driver(
+                    prepared,
+                    store,
+                    executor,
+                    budget=planned_budget,
+                    rule=planned_rule,
+                    tell=tell,
+                    stopping=stopping,
+                    teacher_accuracy=teacher_accuracy,
+                )
+                ended = driver.run()
+                if then is not None and not ended.interrupted and not ended.failed:
+                    then(replace(prepared, facts=store.facts), store, executor)
+                return ended
 
 
 def confirm_study(
@@ -124,15 +120,23 @@ def confirm_study(
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        with ExitStack() as stack:
-            local = None
-            if engine == "local":
-                planned.keep_data()
-                local = stack.enter_context(Local(planned.job, workers or cores()))
-            prepared = planned.ready(listener=to_all(listeners), stopping=stopping)
+        with _made_ready(planned, engine, workers or cores(), to_all(listeners), stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
-            executor = local or Inline(prepared.data, prepared.signals, stopping)
             then(replace(prepared, facts=store.facts), store, executor)
+
+
+@contextmanager
+def _made_ready(
+    planned: Draft, engine: str, capacity: int, tell: Listener, stopping: Callable[[], bool], *, measure: bool = True
+) -> Iterator[tuple[Prepared, Executor]]:
+    """The study with its teacher, and its workers, who get ready while the teacher is trained."""
+    if engine == "inline":
+        prepared = planned.ready(listener=tell, stopping=stopping, measure=measure)
+        yield prepared, Inline(prepared.data, prepared.signals, stopping)
+        return
+    planned.keep_data()
+    with Local(planned.job, capacity) as local:
+        yield planned.ready(listener=tell, stopping=stopping, measure=measure), local
 
 
 def _check_engine(engine: str, workers: int | None) -> None:

@@ -8,11 +8,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
+from kdsearch.files import DamagedError
 from kdsearch.recipe import Recipe
 from kdsearch.training import Epoch
 from kdsearch.trial import Seeds, TrialState
-from kdsearch.underway import UnderWay
+from kdsearch.underway import UnderWay, saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +44,17 @@ class Starts:
         """The start of this recipe where it has been trained. Raises `DamagedError` where its file is torn."""
         path = self._path(recipe, seeds)
         try:
-            tensors, notes = load_tensors(path)
+            state, curve, notes = saved(path)
         except FileNotFoundError:
             return None
         except DamagedError:
             path.unlink()  # it is trained again
             raise
-        return SharedStart(state=TrialState.unpack(tensors, notes["state"]), curve=notes["curve"], trial=notes["trial"])
+        return SharedStart(state=state, curve=curve, trial=notes["trial"])
 
     def keep(self, number: int, trial: UnderWay) -> None:
         """Keep the start that trial `number` has trained, at whose end it stands."""
-        assert trial.state is not None
-        tensors, notes = trial.state.pack()
-        path = self._path(trial.recipe, trial.seeds)
-        with writable(path):
-            save_tensors(path, tensors, {"state": notes, "curve": trial.curve, "trial": number})
+        trial.save(self._path(trial.recipe, trial.seeds), trial=number)
 
     def release(self, number: int, recipe: Recipe, seeds: Seeds) -> list[int]:
         """Trial `number` is done with its start, or has failed: gives the trials that waited for it."""

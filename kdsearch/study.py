@@ -33,7 +33,9 @@ _LIMITS = (
 )
 VARIED = ("start", "layers", "temperature", "alpha")
 """Choices that can be compared without a study's naming recipes for it."""
-RESERVED = ("confirm", *VARIED)
+CONFIRM = "confirm"
+"""What the question is called whether front members hold on fresh seeds."""
+RESERVED = (CONFIRM, *VARIED)
 _LONGEST = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
-from kdsearch.findings import CONFIRM, Finding
+from kdsearch.findings import Finding
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
+from kdsearch.study import CONFIRM
 
 
 def say(console: Console, text: str) -> None:

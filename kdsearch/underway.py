@@ -4,7 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from kdsearch.files import load_tensors, save_tensors, writable
 from kdsearch.recipe import Recipe
 from kdsearch.store import Inherited, Spent
 from kdsearch.training import Epoch
@@ -58,6 +61,13 @@ class UnderWay:
         self.spent["waiting"] += max(0.0, now - self.since - result.worked_seconds)
         self.since = now
 
+    def save(self, path: Path, **notes: Any) -> None:
+        """Write the state and the curve, from which `saved` goes on, and further notes."""
+        assert self.state is not None
+        tensors, state = self.state.pack()
+        with writable(path):
+            save_tensors(path, tensors, {"state": state, "curve": self.curve, **notes})
+
     @contextmanager
     def checkpointing(self) -> Iterator[None]:
         """Time spent in here is for keeping the trial's state."""
@@ -70,3 +80,9 @@ class UnderWay:
 
     def rounded(self) -> Spent:
         return {name: round(seconds, 4) for name, seconds in self.spent.items()}
+
+
+def saved(path: Path) -> tuple[TrialState, list[Epoch], dict[str, Any]]:
+    """The state, curve and all notes that `UnderWay.save` wrote. Raises `FileNotFoundError` and `DamagedError`."""
+    tensors, notes = load_tensors(path)
+    return TrialState.unpack(tensors, notes["state"]), notes["curve"], notes

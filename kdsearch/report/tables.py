@@ -9,12 +9,12 @@ import pandas as pd
 
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
-from kdsearch.findings import CONFIRM, ArmFinding, Finding
+from kdsearch.findings import ArmFinding, Finding
 from kdsearch.frame import RULES, front, hypervolume, pick
 from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
 from kdsearch.store import StudyFacts
-from kdsearch.study import OBJECTIVES
+from kdsearch.study import CONFIRM, OBJECTIVES
 
 STATES = ("complete", "pruned", "screened", "failed", "running")
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from kdsearch.students.base import at_least_one, needs_image
-from kdsearch.students.narrow import BatchNorm, Convolution
+from kdsearch.students.narrow import Convolution
+from kdsearch.students.staged import normed, staged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +31,9 @@ class MobileNet:
 
     def build(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, _, _ = needs_image("MobileNet", in_shape)
-        network = nn.Sequential()
-        network.add_module("stem", nn.Sequential(*_normed(Convolution(channels, self.width, 3, padding=1, bias=False))))
-        channels, block = self.width, 0
-        for stage in range(3):
-            out = self.width * 2**stage
-            for position in range((self.depth + 2 - stage) // 3):
-                block += 1
-                stride = 2 if stage > 0 and position == 0 else 1
-                network.add_module(f"block{block}", _separable(channels, out, stride))
-                channels = out
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
-        network.add_module("classifier", head)
-        return network
+        return staged(channels, self.width, self.depth, classes, _separable)
 
 
 def _separable(channels: int, out: int, stride: int) -> nn.Module:
     depthwise = Convolution(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False)
-    return nn.Sequential(*_normed(depthwise), *_normed(Convolution(channels, out, 1, bias=False)))
-
-
-def _normed(convolution: Convolution) -> list[nn.Module]:
-    return [convolution, BatchNorm(convolution.out_channels), nn.ReLU()]
+    return nn.Sequential(*normed(depthwise), *normed(Convolution(channels, out, 1, bias=False)))

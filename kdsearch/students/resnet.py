@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from kdsearch.students.base import at_least_one, needs_image
 from kdsearch.students.narrow import BatchNorm, Convolution
+from kdsearch.students.staged import staged
 
 
 class _Residual(nn.Module):
@@ -45,20 +46,4 @@ class ResNet:
 
     def build(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, _, _ = needs_image("ResNet", in_shape)
-        network = nn.Sequential()
-        stem = nn.Sequential(
-            Convolution(channels, self.width, 3, padding=1, bias=False), BatchNorm(self.width), nn.ReLU()
-        )
-        network.add_module("stem", stem)
-        channels = self.width
-        block = 0
-        for stage in range(3):
-            out = self.width * 2**stage
-            for position in range((self.depth + 2 - stage) // 3):
-                block += 1
-                stride = 2 if stage > 0 and position == 0 else 1
-                network.add_module(f"block{block}", _Residual(channels, out, stride))
-                channels = out
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
-        network.add_module("classifier", head)
-        return network
+        return staged(channels, self.width, self.depth, classes, _Residual)

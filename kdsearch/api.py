@@ -268,9 +268,16 @@ def write_report(
     results = Results.of(store)
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
-        mattered = importances(results.records, store.frozen_trials())
-        told = results.confirmed.teacher_test_accuracy
-        return report.write_report(results.frame, results.facts, folder, results.findings, mattered, told)
+        material = report.Material(
+            table=results.frame,
+            facts=results.facts,
+            records=results.records,
+            sessions=store.sessions(),
+            findings=results.findings,
+            importances=importances(results.records, store.frozen_trials()),
+            teacher_test=results.confirmed.teacher_test_accuracy,
+        )
+        return report.write_report(material, folder)
 
 
 def export_student(
@@ -344,10 +351,11 @@ def _driven(folder: Path) -> bool:
 
 
 def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
-    from kdsearch.report import pareto_page
+    from kdsearch.report import Material, pareto_page
 
     results = Results(facts, records, confirmed)
-    pages = {"pareto.html": pareto_page(results.frame, facts), "front.csv": results.front.to_csv()}
+    material = Material(table=results.frame, facts=facts, records=records)
+    pages = {"pareto.html": pareto_page(material), "front.csv": results.front.to_csv()}
     if results.findings:
         pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
     return pages

@@ -15,8 +15,11 @@ import pytest
 
 from kdsearch.frame import frame
 from kdsearch.mistakes import Mistake
-from kdsearch.report import figures, pareto_page, tables, write_report
+from kdsearch.report import Material, pareto_page, tables, write_report
+from kdsearch.report.charts.growth import hypervolume_figure, hypervolume_numbers
+from kdsearch.report.charts.pareto import pareto_figure, pareto_numbers
 from kdsearch.report.columns import percent, shown, student_columns
+from kdsearch.report.ink import accuracy_ticks, size_ticks
 from kdsearch.report.page import report_page
 from kdsearch.store import StudyFacts, TrialRecord
 
@@ -57,6 +60,10 @@ def trial(number: int, parameters: int, accuracy: float | None, **changes: Any) 
     return TrialRecord(**{**known, **changes})
 
 
+def material(records: list[TrialRecord], told: StudyFacts) -> Material:
+    return Material(table=frame(records, told), facts=told, records=records)
+
+
 def lost(number: int, state: str, reason: str | None) -> TrialRecord:
     return trial(number, 500, None, state=state, reason=reason, ended_ms=1_000 * number)
 
@@ -81,7 +88,7 @@ def data_blocks(page: str) -> dict[str, Any]:
 
 
 def test_pareto_numbers_keep_the_complete_trials_and_join_the_non_dominated():
-    numbers = figures.pareto_numbers(frame(some(), facts()), facts())
+    numbers = pareto_numbers(frame(some(), facts()), facts())
     assert numbers.points.index.tolist() == [0, 1, 2, 4]
     assert numbers.points["on_front"].tolist() == [True, False, True, True]
     assert numbers.points["start"].tolist() == ["none", "none", "hints", "pretrain"]
@@ -91,7 +98,7 @@ def test_pareto_numbers_keep_the_complete_trials_and_join_the_non_dominated():
 
 
 def test_a_trials_recipe_is_what_that_trial_has():
-    recipes = figures.pareto_numbers(frame(some(), facts()), facts()).points["recipe"]
+    recipes = pareto_numbers(frame(some(), facts()), facts()).points["recipe"]
     assert recipes[0] == {
         "family": "ConvNet",
         "width": "4",
@@ -105,22 +112,22 @@ def test_a_trials_recipe_is_what_that_trial_has():
 
 def test_equal_trials_are_all_on_the_front_and_once_in_its_line():
     table = frame([trial(0, 100, 0.8), trial(1, 100, 0.8)], facts())
-    numbers = figures.pareto_numbers(table, facts())
+    numbers = pareto_numbers(table, facts())
     assert numbers.points["on_front"].tolist() == [True, True]
     assert len(numbers.front) == 1
     assert tables.front_columns(table, facts())[0].cells == ["0", "1"]
 
 
 def test_height_counts_halved_errors_alike_and_half_an_example_for_none():
-    numbers = figures.pareto_numbers(frame([trial(0, 100, 1.0)], facts()), facts())
+    numbers = pareto_numbers(frame([trial(0, 100, 1.0)], facts()), facts())
     assert numbers.height(1.0) == pytest.approx(-math.log10(0.005))
     assert numbers.height(0.805) == pytest.approx(-math.log10(0.2))
     assert numbers.height(0.905) - numbers.height(0.805) == pytest.approx(math.log10(2))
 
 
 def test_pareto_figure_steps_along_the_front_and_marks_start_by_symbol_and_colour():
-    numbers = figures.pareto_numbers(frame(some(), facts()), facts())
-    figure = figures.pareto_figure(numbers)
+    numbers = pareto_numbers(frame(some(), facts()), facts())
+    figure = pareto_figure(numbers)
     line = figure.data[0]
     assert (line.line.shape, list(line.x)) == ("hv", [100, 1_000, 10_000])
     marks = [trace.marker for trace in figure.data[1:]]
@@ -135,7 +142,7 @@ def test_pareto_figure_steps_along_the_front_and_marks_start_by_symbol_and_colou
 
 def test_hypervolume_numbers_on_two_worked_steps():
     """Reference 0.5 and 10^5: trial 0 covers 0.3 x 2; trial 2 adds 0.48 x 1 - 0.3 x 1; trial 4 adds 0.1 x 1."""
-    steps = figures.hypervolume_numbers(frame(some(), facts()), facts()).steps
+    steps = hypervolume_numbers(frame(some(), facts()), facts()).steps
     assert steps["order"].tolist() == [1, 2, 3, 4]
     assert steps["trial"].tolist() == [0, 1, 2, 4]
     assert steps["hypervolume"].tolist() == pytest.approx([0.6, 0.6, 0.78, 0.88])
@@ -144,9 +151,9 @@ def test_hypervolume_numbers_on_two_worked_steps():
 
 def test_hypervolume_runs_in_the_order_in_which_trials_ended():
     records = [trial(0, 1_000, 0.8, ended_ms=9_000), trial(1, 2_000, 0.7, ended_ms=3_000)]
-    numbers = figures.hypervolume_numbers(frame(records, facts()), facts())
+    numbers = hypervolume_numbers(frame(records, facts()), facts())
     assert numbers.steps["trial"].tolist() == [1, 0]
-    figure = figures.hypervolume_figure(numbers)
+    figure = hypervolume_figure(numbers)
     assert (figure.data[0].line.shape, list(figure.data[0].x)) == ("hv", [1, 2])
 
 
@@ -159,7 +166,7 @@ def test_hypervolume_runs_in_the_order_in_which_trials_ended():
     ],
 )
 def test_size_ticks(smallest: int, largest: int, texts: list[str]):
-    assert figures.size_ticks(smallest, largest)[1] == texts
+    assert size_ticks(smallest, largest)[1] == texts
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def test_size_ticks(smallest: int, largest: int, texts: list[str]):
     ],
 )
 def test_accuracy_ticks(lowest: float, highest: float, ticks: list[float]):
-    assert figures.accuracy_ticks(lowest, highest) == pytest.approx(ticks)
+    assert accuracy_ticks(lowest, highest) == pytest.approx(ticks)
 
 
 def test_values_are_shown_for_people():
@@ -225,7 +232,7 @@ def test_reasons_stand_once_each_with_their_count():
 
 
 def test_the_page_says_everything(tmp_path):
-    path = write_report(frame(some(), facts()), facts(), tmp_path / "reports" / "small")
+    path = write_report(material(some(), facts()), tmp_path / "reports" / "small")
     assert path == tmp_path / "reports" / "small" / "index.html"
     page = path.read_text(encoding="utf-8")
     for told in (
@@ -250,9 +257,9 @@ def test_the_page_says_everything(tmp_path):
 
 
 def test_a_smoke_run_says_so():
-    page = report_page(frame(some(), facts(smoke=True)), facts(smoke=True))
+    page = report_page(material(some(), facts(smoke=True)))
     assert "smoke run" in page
-    assert "smoke run" not in report_page(frame(some(), facts()), facts())
+    assert "smoke run" not in report_page(material(some(), facts()))
 
 
 class Loads(HTMLParser):
@@ -278,7 +285,7 @@ def loads(page: str) -> Loads:
 
 @pytest.mark.parametrize("make", [report_page, pareto_page])
 def test_a_page_is_one_file_with_plotly_once(make):
-    page = make(frame(some(), facts()), facts())
+    page = make(material(some(), facts()))
     found = loads(page)
     assert found.fetched == []
     assert not {"link", "iframe", "img", "object", "a", "form"} & set(found.tags)
@@ -287,11 +294,11 @@ def test_a_page_is_one_file_with_plotly_once(make):
 
 
 def test_the_framed_page_has_chart_and_table_but_no_download():
-    page = pareto_page(frame(some(), facts()), facts())
+    page = pareto_page(material(some(), facts()))
     assert set(data_blocks(page)) == {"pareto-data"}
     assert "<table>" in page
     assert "data-downloads" not in page
-    assert "data-downloads" in report_page(frame(some(), facts()), facts())
+    assert "data-downloads" in report_page(material(some(), facts()))
 
 
 def hostile() -> tuple[list[TrialRecord], StudyFacts]:
@@ -311,11 +318,11 @@ def hostile() -> tuple[list[TrialRecord], StudyFacts]:
 @pytest.mark.parametrize("make", [report_page, pareto_page])
 def test_names_and_values_never_become_markup(make):
     records, told = hostile()
-    page = make(frame(records, told), told)
+    page = make(material(records, told))
     assert "<script>alert" not in page
     assert "evil.example/'>" not in page
     found = loads(page)
-    harmless = loads(make(frame(some(), facts()), facts()))
+    harmless = loads(make(material(some(), facts())))
     assert found.fetched == []
     assert found.handlers == []
     assert found.tags.count("script") == harmless.tags.count("script")
@@ -324,7 +331,7 @@ def test_names_and_values_never_become_markup(make):
 
 def test_hover_texts_and_legend_are_escaped_for_plotly_too():
     records, told = hostile()
-    chart = data_blocks(report_page(frame(records, told), told))["pareto-data"]
+    chart = data_blocks(report_page(material(records, told)))["pareto-data"]
     texts = [text for trace in chart["data"] for text in trace.get("hovertext", [])]
     texts += [trace["name"] for trace in chart["data"]]
     assert any(html.escape("<script>alert(1)") in text for text in texts)
@@ -335,7 +342,7 @@ def test_hover_texts_and_legend_are_escaped_for_plotly_too():
 def test_only_the_pages_own_scripts_may_run():
     """A page's policy names each script's hash, so that a script from elsewhere would not run."""
     records, told = hostile()
-    page = report_page(frame(records, told), told)
+    page = report_page(material(records, told))
     policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1])
     allowed = re.search(r"script-src ([^;]*)", policy)[1].split()
     assert len(allowed) == 3
@@ -352,7 +359,7 @@ def test_only_the_pages_own_scripts_may_run():
 )
 @pytest.mark.parametrize("make", [report_page, pareto_page])
 def test_without_a_complete_trial_the_page_says_so_and_draws_nothing(make, records, told):
-    page = make(frame(records, facts()), facts())
+    page = make(material(records, facts()))
     assert told in page
     assert "plotly.js" not in page
     assert "data-chart" not in page
@@ -360,7 +367,7 @@ def test_without_a_complete_trial_the_page_says_so_and_draws_nothing(make, recor
 
 
 def test_one_complete_trial_is_shown_and_its_progress_is_not():
-    page = report_page(frame([trial(0, 100, 0.8)], facts()), facts())
+    page = report_page(material([trial(0, 100, 0.8)], facts()))
     assert "Only one trial is complete" in page
     assert set(data_blocks(page)) == {"pareto-data"}
     assert "no progress to draw yet" in page
@@ -369,7 +376,7 @@ def test_one_complete_trial_is_shown_and_its_progress_is_not():
 def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(Mistake, match="cannot write"):
-        write_report(frame([], facts()), facts(), tmp_path / "taken")
+        write_report(material([], facts()), tmp_path / "taken")
 
 
 def drawn(path, tmp_path) -> str:
@@ -393,7 +400,7 @@ def drawn(path, tmp_path) -> str:
 
 @pytest.mark.slow
 def test_a_browser_draws_both_charts_without_an_error(tmp_path):
-    dom = drawn(write_report(frame(some(), facts()), facts(), tmp_path), tmp_path)
+    dom = drawn(write_report(material(some(), facts()), tmp_path), tmp_path)
     assert "data-errors" not in dom
     assert dom.count("js-plotly-plot") == 2
     assert 'class="main-svg"' in dom
@@ -407,7 +414,7 @@ def test_a_browser_draws_the_framed_page_in_a_sandbox(tmp_path):
     found = "[document.querySelectorAll('.main-svg').length, document.documentElement.dataset.errors ?? null]"
     probe = f"setTimeout(() => parent.postMessage({found}, '*'), 2000)"
     digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
-    page = pareto_page(frame(some(), facts()), facts()).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    page = pareto_page(material(some(), facts())).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     (tmp_path / "chart.html").write_text(f"{page}<script>{probe}</script>", encoding="utf-8")
     (tmp_path / "frame.html").write_text(
         "<title></title><script>onmessage = (event) => { document.title = JSON.stringify(event.data) }</script>"
@@ -423,7 +430,7 @@ def test_a_browser_draws_the_framed_page_in_a_sandbox(tmp_path):
 @pytest.mark.slow
 def test_a_browser_shows_hostile_names_as_text(tmp_path):
     records, told = hostile()
-    dom = drawn(write_report(frame(records, told), told, tmp_path), tmp_path)
+    dom = drawn(write_report(material(records, told), tmp_path), tmp_path)
     assert "data-errors" not in dom
     assert dom.count("js-plotly-plot") == 2
     assert 'evil.example/"' not in dom

@@ -16,60 +16,39 @@ from typing import Any
 
 import pandas as pd
 import plotly
-import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import kdsearch
 from kdsearch.files import writable, write_text
-from kdsearch.findings import Finding
-from kdsearch.importance import Importance
-from kdsearch.report import figures, tables
-from kdsearch.store import StudyFacts
+from kdsearch.report import tables
+from kdsearch.report.chart import Chart
+from kdsearch.report.charts import charts, pareto
+from kdsearch.report.material import Material
 
 
-def write_report(
-    table: pd.DataFrame,
-    facts: StudyFacts,
-    folder: Path,
-    found: Sequence[Finding] = (),
-    mattered: Sequence[Importance] = (),
-    teacher_test: float | None = None,
-) -> Path:
-    """Write the study's report as `folder/index.html` and give its path; `found` is what fresh seeds gave, `mattered`
-    the parameters' importances, `teacher_test` the teacher's accuracy on the test split where a confirmation measured
-    it. Raises `Mistake` where it cannot write.
-    """
+def write_report(material: Material, folder: Path) -> Path:
+    """Write the study's report as `folder/index.html` and give its path. Raises `Mistake` where it cannot write."""
     path = folder / "index.html"
     with writable(path):
-        write_text(path, report_page(table, facts, found, mattered, teacher_test))
+        write_text(path, report_page(material))
     return path
 
 
-def report_page(
-    table: pd.DataFrame,
-    facts: StudyFacts,
-    found: Sequence[Finding] = (),
-    mattered: Sequence[Importance] = (),
-    teacher_test: float | None = None,
-) -> str:
+def report_page(material: Material) -> str:
     """Everything the report says, as one HTML document."""
-    charts = _pareto_chart(table, facts)
-    growth = figures.hypervolume_numbers(table, facts)
-    if len(growth.steps) > 1:
-        charts["growth"] = figures.hypervolume_figure(growth)
+    table, facts = material.table, material.facts
     listed, left_out = tables.reasons(table)
     return _render(
         "report.html.j2",
-        table,
-        facts,
-        charts,
+        material,
+        charts(material),
         volume=tables.volume_words(table, facts),
-        findings=[tables.finding_table(finding, table) for finding in found],
-        pooled=tables.pooled_words(found),
-        teacher_test=teacher_test,
-        importances=tables.importance_columns(mattered),
+        findings=[tables.finding_table(finding, table) for finding in material.findings],
+        pooled=tables.pooled_words(material.findings),
+        teacher_test=material.teacher_test,
+        importances=tables.importance_columns(material.importances),
         reasons=listed,
         reasons_left_out=left_out,
         name=shlex.quote(facts.name),
@@ -79,20 +58,15 @@ def report_page(
     )
 
 
-def pareto_page(table: pd.DataFrame, facts: StudyFacts) -> str:
+def pareto_page(material: Material) -> str:
     """The Pareto chart and the front's table alone, for a frame that allows scripts and nothing else."""
-    return _render("pareto.html.j2", table, facts, _pareto_chart(table, facts), downloads=False)
+    return _render("pareto.html.j2", material, [pareto.chart(material)], downloads=False)
 
 
-def _pareto_chart(table: pd.DataFrame, facts: StudyFacts) -> dict[str, go.Figure]:
-    numbers = figures.pareto_numbers(table, facts)
-    return {} if numbers.points.empty else {"pareto": figures.pareto_figure(numbers)}
-
-
-def _render(
-    template: str, table: pd.DataFrame, facts: StudyFacts, charts: dict[str, go.Figure], **further: object
-) -> str:
-    scripts = [_own("errors.js"), get_plotlyjs(), _own("charts.js")] if charts else []
+def _render(template: str, material: Material, shown: Sequence[Chart], **further: object) -> str:
+    table, facts = material.table, material.facts
+    figures = {chart.name: chart.figure for chart in shown if chart.figure is not None}
+    scripts = [_own("errors.js"), get_plotlyjs(), _own("charts.js")] if figures else []
     text = (
         _environment()
         .get_template(template)
@@ -103,7 +77,8 @@ def _render(
             summary=tables.summary(table, facts),
             caution=tables.caution(table, facts),
             rule=tables.rule_words(facts),
-            charts={name: Markup(figure.to_json()) for name, figure in charts.items()},  # noqa: S704 - Plotly escapes < and >
+            charts={chart.name: chart for chart in shown},
+            figures={name: Markup(figure.to_json()) for name, figure in figures.items()},  # noqa: S704 - Plotly escapes < and >
             style=Markup(_own("style.css")),  # noqa: S704 - our own file
             scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own files and plotly.js
             policy=_policy(scripts),

@@ -1,8 +1,4 @@
-"""The report's charts, each as two functions: the frame to numbers, numbers to Plotly.
-
-Colours are Okabe and Ito's, told apart by colour-blind readers too; shape says the same as colour. Paper and plot are
-transparent and neutrals mid-grey, so that a page can be light or dark.
-"""
+"""Accuracy against parameters: the front, what it dominates, the teacher, and what fresh seeds gave."""
 
 import html
 import math
@@ -13,18 +9,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdsearch import pareto
+from kdsearch.report.chart import Chart
 from kdsearch.report.columns import percent, recipe_columns, recipe_of
+from kdsearch.report.ink import GREY, VERMILLION, accuracy_ticks, layout, marks, size_ticks
+from kdsearch.report.material import Material
 from kdsearch.store import StudyFacts
 
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-GREY = "#808080"
-_MARKS = {"none": (BLUE, "circle"), "hints": (ORANGE, "diamond"), "pretrain": (GREEN, "square")}
 _INTERVALS = {
     "test_accuracy": ["test_accuracy", "test_low", "test_high"],
     "alone_test_accuracy": ["alone_test_accuracy", "alone_low", "alone_high"],
 }
 _ASIDE = 0.97
-_OTHER_MARKS = ((PURPLE, "triangle-up"), (SKY, "cross"), (VERMILLION, "x"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +46,18 @@ class ParetoNumbers:
         return -math.log10(1 - accuracy + 0.5 / self.validation)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HypervolumeNumbers:
-    """`steps`: one row per complete trial in the order they ended: `order` from 1, `trial`, `hypervolume` of all
-    trials so far, and `grew`, whether this trial raised it.
-    """
-
-    steps: pd.DataFrame
+def chart(material: Material) -> Chart:
+    """Missing where no trial is complete."""
+    numbers = pareto_numbers(material.table, material.facts)
+    return Chart(
+        name="pareto",
+        title="Accuracy against parameters",
+        label="Validation accuracy against parameters of every complete trial",
+        note="",
+        figure=None if numbers.points.empty else pareto_figure(numbers),
+        missing="No trial is complete." if numbers.points.empty else "",
+        tall=True,
+    )
 
 
 def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
@@ -86,7 +86,7 @@ def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
 
 def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     """Accuracy, on a log scale of the errors, against parameters on a log scale."""
-    figure = go.Figure(layout=_layout("parameters (log scale)", "accuracy (log scale of errors)"))
+    figure = go.Figure(layout=layout("parameters (log scale)", "accuracy (log scale of errors)"))
     front = numbers.front
     figure.add_scatter(
         x=front["parameters"].tolist(),
@@ -96,8 +96,8 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
         name="front",
         hoverinfo="skip",
     )
-    marks = _marks(sorted(numbers.points["start"].unique()))
-    for start, (colour, symbol) in marks.items():
+    starts = marks(sorted(numbers.points["start"].unique()))
+    for start, (colour, symbol) in starts.items():
         _add_start(figure, numbers, start, colour, symbol)
     for name, colour, symbol in (("test_accuracy", VERMILLION, "line-ew"), ("alone_test_accuracy", GREY, "line-ew")):
         _add_confirmed(figure, numbers, name, colour, symbol)
@@ -113,80 +113,6 @@ def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
     ticks = accuracy_ticks(min(accuracies), max(accuracies))
     figure.update_yaxes(tickvals=[numbers.height(tick) for tick in ticks], ticktext=[f"{100 * t:.6g} %" for t in ticks])
     return figure
-
-
-def hypervolume_numbers(table: pd.DataFrame, facts: StudyFacts) -> HypervolumeNumbers:
-    complete = table[table["state"] == "complete"].dropna(subset=["hypervolume"])
-    ended = complete.sort_values(["ended_ms", "hypervolume"])
-    volumes = ended["hypervolume"].astype(float)
-    steps = pd.DataFrame(
-        {
-            "order": range(1, len(ended) + 1),
-            "trial": ended.index.astype(int),
-            "hypervolume": volumes.to_numpy(),
-            "grew": volumes.diff().fillna(volumes).to_numpy() > 0,
-        }
-    )
-    return HypervolumeNumbers(steps=steps)
-
-
-def hypervolume_figure(numbers: HypervolumeNumbers) -> go.Figure:
-    """A step line over the complete trials; a dot where a trial raised the hypervolume."""
-    figure = go.Figure(layout=_layout("complete trials so far", "hypervolume"))
-    steps, grew = numbers.steps, numbers.steps[numbers.steps["grew"]]
-    figure.add_scatter(
-        x=steps["order"].tolist(),
-        y=steps["hypervolume"].tolist(),
-        mode="lines",
-        line={"shape": "hv", "color": BLUE, "width": 2},
-        hoverinfo="skip",
-    )
-    figure.add_scatter(
-        x=grew["order"].tolist(),
-        y=grew["hypervolume"].tolist(),
-        mode="markers",
-        marker={"color": BLUE, "size": 8},
-        hoverinfo="text",
-        hovertext=[f"<b>trial {row.trial}</b><br>raised it to {row.hypervolume:.4f}" for row in grew.itertuples()],
-    )
-    figure.update_layout(showlegend=False)
-    return figure
-
-
-def size_ticks(smallest: int, largest: int) -> tuple[list[int], list[str]]:
-    """Readable ticks for parameters: whole decades, with 2 and 5 between them where there are few."""
-    low, high = math.floor(math.log10(max(1, smallest))), math.ceil(math.log10(max(1, largest)))
-    steps = (1, 2, 5) if high - low <= 2 else (1,)
-    values = [step * 10**power for power in range(low, high + 1) for step in steps]
-    return values, [_short(value) for value in values]
-
-
-def accuracy_ticks(lowest: float, highest: float) -> list[float]:
-    """Accuracies to label: where errors are 5, 2 and 1 of each decade, or even steps where all lie close together."""
-    if 1 - lowest < 4 * max(1 - highest, 1e-4):
-        span = max(highest - lowest, 1e-3)
-        step = next(
-            s for power in range(-5, 1) for s in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if s >= span / 6
-        )
-        first, last = math.floor(lowest / step), math.ceil(highest / step)
-        return [tick for tick in (round(step * count, 6) for count in range(first, last + 1)) if 0 <= tick <= 1]
-    errors = [0.7, 0.5, 0.3, 0.2, 0.1, *(step * 10.0**-power for power in range(2, 7) for step in (5, 2, 1))]
-    labelled = [round(1 - error, 8) for error in errors if error <= 1.2 * (1 - lowest) and error >= (1 - highest) / 2]
-    return [0.0, *labelled] if lowest < 0.25 else labelled
-
-
-def _short(count: int) -> str:
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:g}{letter}"
-    return str(count)
-
-
-def _marks(starts: list[str]) -> dict[str, tuple[str, str]]:
-    """Colour and symbol by start; starts of other names get the remaining ones in turn."""
-    others = [start for start in starts if start not in _MARKS]
-    given = {start: _OTHER_MARKS[turn % len(_OTHER_MARKS)] for turn, start in enumerate(others)}
-    return {start: {**_MARKS, **given}[start] for start in starts}
 
 
 def _add_start(figure: go.Figure, numbers: ParetoNumbers, start: str, colour: str, symbol: str) -> None:
@@ -281,18 +207,3 @@ def _wrapped(parts: list[str], width: int) -> list[str]:
         else:
             lines.append(part)
     return lines
-
-
-def _layout(x_title: str, y_title: str) -> dict[str, object]:
-    axis = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True, "title": {"standoff": 12}}
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": GREY, "family": "system-ui, sans-serif", "size": 13},
-        "margin": {"l": 10, "r": 10, "t": 36, "b": 10},
-        "xaxis": {**axis, "title": {"text": x_title, "standoff": 12}},
-        "yaxis": {**axis, "title": {"text": y_title, "standoff": 12}},
-        "legend": {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"},
-        "hoverlabel": {"align": "left"},
-        "hovermode": "closest",
-    }

@@ -14,7 +14,7 @@ from kdsearch.commands import FAILED, INTERRUPTED, WRONG_USE
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted (everything is kept)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.data is not None:
         os.environ["KDSEARCH_DATA"] = str(Path(arguments.data).resolve())  # the study's data() and all workers see it
     from kdsearch.mistakes import Mistake, UserCodeError
@@ -59,7 +59,7 @@ def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_stat
     return exit_status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kdsearch",
         description="Find the small network worth shipping: search student architectures with their distillation.",

@@ -57,7 +57,11 @@ def curve(
     """
     lines = []
     for place, accuracy in enumerate(accuracies):
-        line: dict[str, Any] = {"stage": kind if place < start else "distil", "epoch": place + 1, "loss": 1.0}
+        line: dict[str, Any] = {
+            "stage": kind if place < start else "distil",
+            "epoch": place + 1 - (start if place >= start else 0),
+            "loss": 1.0,
+        }
         if accuracy is not None:
             line["validation_accuracy"] = accuracy
         lines.append(line | {"seconds": 0.4, "evaluation_seconds": 0.1, "at_ms": at_ms + 500 * (place + 1)})

@@ -16,8 +16,6 @@ import pytest
 from kdsearch.frame import frame
 from kdsearch.mistakes import Mistake
 from kdsearch.report import pareto_page, tables, write_report
-from kdsearch.report.charts.growth import hypervolume_figure, hypervolume_numbers
-from kdsearch.report.charts.pareto import pareto_figure, pareto_numbers
 from kdsearch.report.columns import percent, shown, student_columns
 from kdsearch.report.ink import accuracy_ticks, size_ticks
 from kdsearch.report.page import report_page
@@ -29,74 +27,9 @@ def data_blocks(page: str) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in found}
 
 
-def test_pareto_numbers_keep_the_complete_trials_and_join_the_non_dominated():
-    numbers = pareto_numbers(frame(some(), facts()), facts())
-    assert numbers.points.index.tolist() == [0, 1, 2, 4]
-    assert numbers.points["on_front"].tolist() == [True, False, True, True]
-    assert numbers.points["start"].tolist() == ["none", "none", "hints", "pretrain"]
-    assert numbers.front["parameters"].tolist() == [100, 1_000, 10_000]
-    assert numbers.front["accuracy"].tolist() == [0.6, 0.8, 0.98]
-    assert (numbers.teacher_parameters, numbers.teacher_accuracy) == (100_000, 0.97)
-
-
-def test_a_trials_recipe_is_what_that_trial_has():
-    recipes = pareto_numbers(frame(some(), facts()), facts()).points["recipe"]
-    assert recipes[0] == {
-        "family": "ConvNet",
-        "width": "4",
-        "start": "none",
-        "temperature": "4",
-        "alpha": "0.9",
-        "lr": "0.01",
-    }
-    assert recipes[2]["teacher_layer"] == "block2"
-
-
-def test_equal_trials_are_all_on_the_front_and_once_in_its_line():
+def test_equal_trials_all_stand_in_the_front_table():
     table = frame([trial(0, 100, 0.8), trial(1, 100, 0.8)], facts())
-    numbers = pareto_numbers(table, facts())
-    assert numbers.points["on_front"].tolist() == [True, True]
-    assert len(numbers.front) == 1
     assert tables.front_columns(table, facts())[0].cells == ["0", "1"]
-
-
-def test_height_counts_halved_errors_alike_and_half_an_example_for_none():
-    numbers = pareto_numbers(frame([trial(0, 100, 1.0)], facts()), facts())
-    assert numbers.height(1.0) == pytest.approx(-math.log10(0.005))
-    assert numbers.height(0.805) == pytest.approx(-math.log10(0.2))
-    assert numbers.height(0.905) - numbers.height(0.805) == pytest.approx(math.log10(2))
-
-
-def test_pareto_figure_steps_along_the_front_and_marks_start_by_symbol_and_colour():
-    numbers = pareto_numbers(frame(some(), facts()), facts())
-    figure = pareto_figure(numbers)
-    line = figure.data[0]
-    assert (line.line.shape, list(line.x)) == ("hv", [100, 1_000, 10_000])
-    marks = [trace.marker for trace in figure.data[1:]]
-    assert [mark.symbol for mark in marks] == ["diamond", "circle-open", "circle", "square", "star"]
-    assert len({mark.color for mark in marks}) == 4
-    assert list(figure.data[-1].x) == [100_000]
-    assert figure.layout.xaxis.ticktext == ("100", "1k", "10k", "100k")
-    assert [entry.name for entry in figure.data if entry.showlegend is not False] == [
-        *("front", "start: hints", "start: none", "start: pretrain", "teacher")
-    ]
-
-
-def test_hypervolume_numbers_on_two_worked_steps():
-    """Reference 0.5 and 10^5: trial 0 covers 0.3 x 2; trial 2 adds 0.48 x 1 - 0.3 x 1; trial 4 adds 0.1 x 1."""
-    steps = hypervolume_numbers(frame(some(), facts()), facts()).steps
-    assert steps["order"].tolist() == [1, 2, 3, 4]
-    assert steps["trial"].tolist() == [0, 1, 2, 4]
-    assert steps["hypervolume"].tolist() == pytest.approx([0.6, 0.6, 0.78, 0.88])
-    assert steps["grew"].tolist() == [True, False, True, True]
-
-
-def test_hypervolume_runs_in_the_order_in_which_trials_ended():
-    records = [trial(0, 1_000, 0.8, ended_ms=9_000), trial(1, 2_000, 0.7, ended_ms=3_000)]
-    numbers = hypervolume_numbers(frame(records, facts()), facts())
-    assert numbers.steps["trial"].tolist() == [1, 0]
-    figure = hypervolume_figure(numbers)
-    assert (figure.data[0].line.shape, list(figure.data[0].x)) == ("hv", [1, 2])
 
 
 @pytest.mark.parametrize(

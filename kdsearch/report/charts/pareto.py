@@ -231,21 +231,10 @@ def _add_teacher(switch: Switch, figure: go.Figure, numbers: ParetoNumbers) -> N
         )
     if math.isnan(numbers.teacher_accuracy):
         return
-    levels = {"teacher": numbers.teacher_accuracy, "1 point below the teacher": numbers.teacher_accuracy - 0.01}
-    heights = {said: float(height(max(0.0, accuracy), numbers.validation)) for said, accuracy in levels.items()}
+    heights = [float(height(max(0.0, numbers.teacher_accuracy - drop), numbers.validation)) for drop in (0.0, 0.01)]
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": _GUIDE, "layer": "below"}
+    place = {"xref": "paper", "x": 1, "y": heights[1], "xanchor": "right", "yanchor": "top", "showarrow": False}
     figure.update_layout(
-        shapes=[line | {"y0": y, "y1": y} for y in heights.values()],
-        annotations=[
-            {
-                "text": said,
-                "xref": "paper",
-                "x": 0,
-                "y": y,
-                "xanchor": "left",
-                "yanchor": "bottom" if said == "teacher" else "top",
-            }
-            | {"showarrow": False, "font": {"size": 11, "color": GREY}}
-            for said, y in heights.items()
-        ],
+        shapes=[line | {"y0": y, "y1": y} for y in heights],
+        annotations=[place | {"text": "1 point below the teacher", "font": {"size": 11, "color": GREY}}],
     )

@@ -40,7 +40,7 @@ class CurvesNumbers:
 def chart(material: Material) -> Chart:
     """Missing where no trial has a curve of two epochs."""
     numbers = curves_numbers(material)
-    enough = bool((numbers.points.groupby("trial").size() > 1).any())
+    enough = bool((numbers.points.groupby("trial")["epoch"].nunique() > 1).any())
     return Chart(
         name="curves",
         title="Learning curves",
@@ -122,13 +122,15 @@ def _add_lines(
 
 def _rows(records: Iterable[TrialRecord]) -> Iterator[tuple[int, str, int, float, str]]:
     """The points of each line; the solid one goes on where the dotted one ends."""
-    drawn: set[int] = set()
+    drawn: dict[int, int] = {}  # of whose curves how many epochs have been drawn already, by itself or by an heir
     for record in records:
         inherited = record.inherited
-        shared = inherited is not None and inherited.trial in drawn
-        drawn |= {record.number} | ({inherited.trial} if inherited is not None else set())
-        # from where they part, one point in common
-        first = max(0, inherited.epochs - 1) if shared and inherited is not None else 0
+        before = drawn.get(record.number, 0)
+        if inherited is not None:
+            before = max(before, min(inherited.epochs, drawn.get(inherited.trial, 0)))
+            drawn[inherited.trial] = max(inherited.epochs, drawn.get(inherited.trial, 0))
+        drawn[record.number] = len(record.curve)
+        first = max(0, before - 1)  # from where they part, one point in common
         known = [
             (place + 1, line["validation_accuracy"], "distil" if _distilling(line) else "start")
             for place, line in enumerate(record.curve)
@@ -142,6 +144,8 @@ def _rows(records: Iterable[TrialRecord]) -> Iterator[tuple[int, str, int, float
                 for epoch, accuracy, own in known
                 if own == stage or (stage == "distil" and begun and epoch == begun[-1])
             ]
+            if stage == "start" and len(line) < 2:
+                continue  # no line; the solid one begins there
             for place in evenly(_POINTS, len(line)):
                 yield record.number, stage, *line[place], start
 

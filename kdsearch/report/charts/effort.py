@@ -17,8 +17,8 @@ _STAGES = {
     "waiting": GREY,
     "checkpointing": VERMILLION,
 }
-_WORKERS = {"training students": BLUE, "other work": SKY, "idle": GREY}
-_EPOCHS = {"trained": BLUE, "saved by early stopping": ORANGE, "saved by shared starts": GREEN}
+_WORKERS = {"students": BLUE, "other work": SKY, "idle": GREY}
+_EPOCHS = {"trained": BLUE, "stopped early": ORANGE, "shared starts": GREEN}
 _COLOURS = {**_STAGES, **_WORKERS, **_EPOCHS}
 _LEGIBLE = 30
 
@@ -26,8 +26,9 @@ _LEGIBLE = 30
 @dataclass(frozen=True, kw_only=True)
 class EffortNumbers:
     """`trials`: seconds by what all trials spent them on; `workers`: seconds that workers were there for, training and
-    evaluating students, at other work, idle; empty before a run ended; `epochs`: trained, and saved by early stopping
-    and by shared starts. `teacher_passes`: runs of the teacher over the training set that stored signals saved.
+    evaluating students, at other work, idle; empty before a run ended; `epochs`: trained, not trained as trials were
+    stopped early, and inherited by shared starts. `teacher_passes`: runs of the teacher over the training set that its
+    stored signals saved.
     """
 
     trials: dict[str, float]
@@ -70,26 +71,30 @@ def effort_numbers(material: Material) -> EffortNumbers:
 
 
 def effort_figure(numbers: EffortNumbers) -> go.Figure:
-    """Three stacked bars, of trials, workers and epochs, each part on a row of its own so that it can bear its name; in
+    """Three stacked bars, of trials, workers and epochs, each part on a row of its own so that it can bear its name, in
     shares of their wholes.
     """
     figure = go.Figure(layout=layout("share, %", ""))
     names: list[str] = []
-    for title, parts in (("trials", numbers.trials), ("workers", numbers.workers), ("epochs", numbers.epochs)):
+    for title, parts in (
+        ("trials' time", numbers.trials),
+        ("workers' time", numbers.workers),
+        ("epochs", numbers.epochs),
+    ):
         whole, before = sum(parts.values()), 0.0
         if not whole:
             continue
+        names.append(f"<b>{title}</b>")
         for part, amount in parts.items():
             if not amount:
                 continue
             share = 100 * amount / whole
             said = f"{amount:,.0f}" if title == "epochs" else duration(amount)
             _add_part(figure, len(names), before, share, _COLOURS.get(part, GREY), said)
-            names.append(f"<b>{title}</b>: {part}" if not before else part)
+            names.append(part)
             before += share
-        names.append("")  # a row apart
     figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 1.4, -0.6], showgrid=False
+        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False
     )
     figure.update_xaxes(range=[0, 100])
     figure.update_layout(showlegend=False, bargap=0.15)

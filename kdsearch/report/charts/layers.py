@@ -128,6 +128,6 @@ def _ordered(layers: "pd.Series[str]") -> list[str]:
 
 def _by_number(layer: str) -> list[Any]:
     return [
-        (0, float(part), "") if re.fullmatch(r"[\d.]*\d", part) else (1, 0.0, part)
-        for part in re.split(r"([\d.]*\d)", layer)
+        (0, float(part), "") if re.fullmatch(r"\d+(\.\d+)?", part) else (1, 0.0, part)
+        for part in re.split(r"(\d+(?:\.\d+)?)", layer)
     ]

@@ -20,7 +20,7 @@ from kdsearch.report.ink import GREY, SCALE, layout, lines, short
 from kdsearch.report.material import Material
 
 _MOST = 240
-_AXES = 8
+_AXES = 6
 _CLASSES = 5
 _WIDE = 8
 """A spread by more than this factor is shown on a log scale, but for fractions: what ends between 0.5 and 1."""
@@ -41,7 +41,8 @@ class Coordinate:
 class ParallelNumbers:
     """`places`: by trial, a column per axis with where it stands on it, from 0 to 1, rising accuracy from row to row;
     `axes` in the order of the columns. `classes` has each trial's accuracy class, from 0 for the lowest, `bounds` the
-    accuracies between which the classes lie; `on_front` which are members. Of `among` trials.
+    accuracies between which the classes lie; `on_front` which are members. Of `among` trials, whose space
+    sampled `varied` parameters of more than one value.
     """
 
     places: pd.DataFrame
@@ -50,6 +51,7 @@ class ParallelNumbers:
     bounds: list[float]
     on_front: "pd.Series[bool]"
     among: int
+    varied: int
 
 
 def chart(material: Material) -> Chart:
@@ -60,14 +62,16 @@ def chart(material: Material) -> Chart:
         missing = f"{numbers.among} trials are complete; below {FEWEST} lines would show no pattern."
     elif len(numbers.axes) < 3:
         missing = "No sampled parameter has two values: there is nothing to compare."
+    varied = len(numbers.axes) - 2
+    few = f" The {varied} most important of {numbers.varied} parameters." if varied < numbers.varied else ""
     return Chart(
         name="parallel",
         title="All choices at once",
         label="Parallel coordinates of the sampled parameters, size and accuracy",
         note=(
-            "A line is a trial, thick ones the front; colour is its accuracy, in fifths. Where a line passes "
-            "before an axis (–), the trial has no such parameter. Axes are logarithmic where values spread by more than a factor "
-            f"of {_WIDE}, accuracy by its errors." + left_out(len(numbers.places), numbers.among)
+            "A line is a trial, thick ones the front; colour is its accuracy, in fifths. Where a line passes before an "
+            "axis (–), the trial has no such parameter. Axes are logarithmic where values spread by more than a factor "
+            f"of {_WIDE}, accuracy by its errors." + few + left_out(len(numbers.places), numbers.among)
         ),
         figure=None if missing else parallel_figure(numbers),
         missing=missing,
@@ -95,6 +99,7 @@ def parallel_numbers(material: Material) -> ParallelNumbers:
         bounds=[float(edge) for edge in (edges if len(edges) > 1 else [edges[0], edges[0]])],
         on_front=drawn["on_front"],
         among=len(points),
+        varied=len(varied),
     )
 
 
@@ -104,7 +109,7 @@ def parallel_figure(numbers: ParallelNumbers) -> go.Figure:
     """
     figure = go.Figure(layout=layout("", ""))
     count = len(numbers.bounds) - 1
-    colours = sample_colorscale(SCALE, [0.5] if count == 1 else np.linspace(0.05, 0.9, count).tolist())
+    colours = sample_colorscale(SCALE, [0.5] if count == 1 else np.linspace(0.25, 0.95, count).tolist())
     rows = list(range(len(numbers.axes)))
     for on_front in (False, True):
         for rank in range(count):
@@ -114,9 +119,9 @@ def parallel_figure(numbers: ParallelNumbers) -> go.Figure:
             figure.add_scatter(
                 **lines(np.repeat(mine.index, len(rows)), mine.to_numpy().ravel(), np.tile(rows, len(mine))),
                 mode="lines",
-                line={"color": colours[rank], "width": 3.5 if on_front else 1.2},
+                line={"color": colours[rank], "width": 2.5 if on_front else 1.2},
                 opacity=1.0 if on_front else 0.7,
-                name=f"{100 * numbers.bounds[rank]:.4g} to {100 * numbers.bounds[rank + 1]:.4g} %",
+                name=f"{100 * numbers.bounds[rank]:.3g}–{100 * numbers.bounds[rank + 1]:.3g} %",
                 legendgroup=str(rank),
                 showlegend=not on_front,
                 hoverinfo="none",

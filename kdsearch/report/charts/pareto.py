@@ -21,6 +21,8 @@ _TESTED = {"test_accuracy": ("distilled, test", VERMILLION), "alone_test_accurac
 _MARKS = {"failed": ("x-thin", VERMILLION), "screened": ("line-ns", GREY), "running": ("triangle-right-open", GREY)}
 _GUIDE = {"color": GREY, "width": 1, "dash": "dot"}
 _ASIDE = 0.97
+_MANY = 1_000
+"""Marks above which they are drawn smaller and let others shine through."""
 _SMALL_SHARE = 0.08
 _NOTE = (
     "Filled marks are the front, open ones the other complete trials; colour and shape say the start, the star is the "
@@ -155,7 +157,9 @@ def _add_start(switch: Switch, numbers: ParetoNumbers, start: str, colour: str, 
     points = mine[mine["on_front"] == on_front]
     if points.empty:
         return
-    marker = {"symbol": symbol, "size": 12} if on_front else {"symbol": f"{symbol}-open", "size": 7}
+    many = len(numbers.points) > _MANY
+    dominated = {"symbol": f"{symbol}-open", "size": 5 if many else 7, "opacity": 0.5 if many else 1}
+    marker = {"symbol": symbol, "size": 12} if on_front else dominated
     _add_marks(
         switch,
         points,

@@ -117,7 +117,10 @@ def shape_figure(numbers: ShapeNumbers) -> go.Figure:
     ends = np.log10([widths[0], widths[-1]])
     margin = 0.06 * (ends[1] - ends[0])
     figure.update_xaxes(type="log", tickvals=values, ticktext=texts, range=[ends[0] - margin, ends[1] + margin])
-    figure.update_yaxes(tick0=0, dtick=max(1, round(np.ptp(numbers.points["depth"]) / 8)))
+    low, high = _ends(numbers.points["depth"])
+    figure.update_yaxes(
+        range=[low - 0.4, high + 0.4], tick0=0, dtick=max(1, round(np.ptp(numbers.points["depth"]) / 8))
+    )
     axis = accuracy_axis(numbers.points["accuracy"], numbers.validation)
     ticks = {"tickvals": axis["tickvals"][::2], "ticktext": axis["ticktext"][::2]}
     figure.update_layout(
@@ -144,7 +147,7 @@ def _levels(points: pd.DataFrame) -> dict[float, pd.DataFrame]:
     fit, *_ = np.linalg.lstsq(_terms(wide, deep), sizes, rcond=None)
     if np.sqrt(np.mean((_terms(wide, deep) @ fit - sizes) ** 2)) > _TOLERANCE:
         return {}
-    widths, depths = np.linspace(wide.min(), wide.max(), 80), np.linspace(deep.min(), deep.max(), 20)
+    widths, depths = np.linspace(wide.min(), wide.max(), 80), np.log(np.linspace(*_ends(shapes["depth"]), 20))
     grid = np.array([_terms(widths, np.full(80, depth)) @ fit for depth in depths])
     found = {}
     for level in size_ticks(10 ** sizes.min(), 10 ** sizes.max())[0]:
@@ -157,6 +160,11 @@ def _levels(points: pd.DataFrame) -> dict[float, pd.DataFrame]:
         if len(line) > 2:
             found[level] = pd.DataFrame(line, columns=["width", "depth"])
     return found
+
+
+def _ends(depths: "pd.Series[float]") -> tuple[float, float]:
+    """A little more than the depths there are: lines end, and bear their names, beyond the marks."""
+    return float(depths.min()) * 0.9, float(depths.max()) + 0.5
 
 
 def _terms(wide: Floats, deep: Floats) -> Floats:

@@ -38,7 +38,10 @@ def test_temperature_and_alpha_stand_beside_accuracy_beyond_size():
 
 def test_temperature_says_how_many_trials_there_are_and_are_needed():
     records = [chosen(number, 100, 0.5, temperature=1.0 + number, alpha=0.5) for number in range(9)]
-    assert temperature.chart(material(records)).missing.startswith("9 complete trials")
+    assert (
+        "Needs 10 complete trials with a temperature and an alpha, and has 9"
+        in temperature.chart(material(records)).missing
+    )
     records.append(chosen(9, 100, 0.5, temperature=2.0, alpha=0.5))
     assert "alpha 0.5" in temperature.chart(material(records)).missing
 
@@ -75,7 +78,7 @@ def test_layers_are_as_the_space_asked_for_them_where_it_did():
 
 
 def test_layers_say_what_is_lacking():
-    assert layers.chart(material([hinted(0, 1, 1, 0.5)])).missing.startswith("1 complete trials")
+    assert "started with hints, and has 1" in layers.chart(material([hinted(0, 1, 1, 0.5)])).missing
     same = [hinted(number, 1, 1, 0.5) for number in range(10)]
     assert "same two layers" in layers.chart(material(same)).missing
 
@@ -195,7 +198,7 @@ def test_importances_fall_and_what_foretells_nothing_is_grey():
     (bars,) = importances.importances_figure(numbers).data
     assert list(bars.x) == [30, 10]
     assert bars.marker.color[0] != bars.marker.color[1]
-    assert "1 trials are complete; below 10" in importances.chart(material([trial(0, 100, 0.5)])).missing
+    assert "and has 1:" in importances.chart(material([trial(0, 100, 0.5)])).missing
 
 
 def test_coordinates_are_scaled_by_what_they_are():

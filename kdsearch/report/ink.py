@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#808080"
-SCALE = "Cividis"
+SCALE = "Viridis"
 """The continuous scale for accuracies."""
 DIVERGING = [[0.0, VERMILLION], [0.5, "#B4B4B4"], [1.0, BLUE]]
 """From more errors than expected to fewer."""

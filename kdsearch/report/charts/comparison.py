@@ -166,7 +166,7 @@ def volumes_figure(numbers: ComparisonNumbers) -> go.Figure:
             y=rounded(mine["hypervolume"]),
             mode="lines+markers",
             line={"shape": "hv", "color": colour, "width": 2, "dash": dash},
-            marker={"symbol": symbol, "color": colour, "size": [0] * (len(mine) - 1) + [9]},
+            marker={"symbol": symbol, "color": colour, "opacity": 1, "size": [0] * (len(mine) - 1) + [9]},
             name=shown,
             hoverinfo="text",
             hovertext=[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.complete import FEWEST, complete_trials
+from kdsearch.report.complete import complete_trials, too_few
 from kdsearch.report.ink import BLUE, GREY, layout
 from kdsearch.report.material import Material
 
@@ -34,14 +34,10 @@ class ImportancesNumbers:
 def chart(material: Material) -> Chart:
     """Missing where no parameter has an importance: below ten complete trials, or where accuracies do not vary."""
     numbers = importances_numbers(material.importances)
-    complete = len(complete_trials(material.table))
     missing = ""
     if not numbers.parameters:
-        missing = (
-            f"{complete} trials are complete; below {FEWEST} importances would be noise."
-            if complete < FEWEST
-            else "At comparable size all accuracies are alike: there is nothing to explain."
-        )
+        alike = "At comparable size all accuracies are alike: there is nothing to explain."
+        missing = too_few(len(complete_trials(material.table)), " that have a parameter") or alike
     return Chart(
         name="importances",
         title="Which choices mattered",

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from kdsearch.report.chart import Chart
 from kdsearch.report.columns import shown
-from kdsearch.report.complete import FEWEST, beyond_size, complete_trials
+from kdsearch.report.complete import beyond_size, complete_trials, too_few
 from kdsearch.report.ink import errors_scale, layout, times
 from kdsearch.report.material import Material
 
@@ -35,10 +35,8 @@ class LayersNumbers:
 def chart(material: Material) -> Chart:
     """Missing where fewer than ten complete trials have hints, or all have the same pair of layers."""
     numbers = layers_numbers(material)
-    missing = ""
-    if numbers.trials < FEWEST:
-        missing = f"{numbers.trials} complete trials started with hints; below {FEWEST} a pattern would be noise."
-    elif len(numbers.cells) < 2:
+    missing = too_few(numbers.trials, " that started with hints")
+    if not missing and len(numbers.cells) < 2:
         missing = "All hints join the same two layers: there is nothing to compare."
     return Chart(
         name="layers",

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.complete import FEWEST, complete_trials, left_out, thinned
+from kdsearch.report.complete import complete_trials, left_out, thinned, too_few
 from kdsearch.report.ink import GREY, SCALE, layout, lines, short
 from kdsearch.report.material import Material
 
@@ -57,10 +57,8 @@ class ParallelNumbers:
 def chart(material: Material) -> Chart:
     """Missing below ten complete trials, and where no sampled parameter has two values."""
     numbers = parallel_numbers(material)
-    missing = ""
-    if numbers.among < FEWEST:
-        missing = f"{numbers.among} trials are complete; below {FEWEST} lines would show no pattern."
-    elif len(numbers.axes) < 3:
+    missing = too_few(numbers.among)
+    if not missing and len(numbers.axes) < 3:
         missing = "No sampled parameter has two values: there is nothing to compare."
     varied = len(numbers.axes) - 2
     few = f" The {varied} most important of {numbers.varied} parameters." if varied < numbers.varied else ""
@@ -109,7 +107,7 @@ def parallel_figure(numbers: ParallelNumbers) -> go.Figure:
     """
     figure = go.Figure(layout=layout("", ""))
     count = len(numbers.bounds) - 1
-    colours = sample_colorscale(SCALE, [0.5] if count == 1 else np.linspace(0.25, 0.95, count).tolist())
+    colours = sample_colorscale(SCALE, [0.5] if count == 1 else np.linspace(0.2, 0.95, count).tolist())
     rows = list(range(len(numbers.axes)))
     for on_front in (False, True):
         for rank in range(count):

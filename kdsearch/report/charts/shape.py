@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.complete import FEWEST, complete_trials, left_out, numbers_in, thinned
+from kdsearch.report.complete import complete_trials, left_out, numbers_in, thinned, too_few
 from kdsearch.report.ink import GREY, RING, SCALE, accuracy_axis, bar, height, layout, rounded, short, size_ticks
 from kdsearch.report.material import Material
 
@@ -172,11 +172,8 @@ def _terms(wide: Floats, deep: Floats) -> Floats:
 
 
 def _missing(numbers: ShapeNumbers) -> str:
-    if len(numbers.points) < FEWEST:
-        return (
-            f"{len(numbers.points)} complete trials of one family have a width and a depth; below {FEWEST} a pattern "
-            "would be noise."
-        )
+    if few := too_few(numbers.among, " of one family with a width and a depth"):
+        return few
     for column in ("width", "depth"):
         if numbers.points[column].nunique() == 1:
             return f"Every student has the {column} {numbers.points[column].iloc[0]:g}: there is nothing to compare."

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.complete import FEWEST, beyond_size, complete_trials, left_out, numbers_in, thinned
+from kdsearch.report.complete import beyond_size, complete_trials, left_out, numbers_in, thinned, too_few
 from kdsearch.report.ink import GREY, RING, errors_scale, layout, rounded, size_ticks
 from kdsearch.report.material import Material
 
@@ -77,10 +77,8 @@ def temperature_figure(numbers: TemperatureNumbers) -> go.Figure:
 
 
 def _missing(points: pd.DataFrame) -> str:
-    if len(points) < FEWEST:
-        return (
-            f"{len(points)} complete trials have a temperature and an alpha; below {FEWEST} a pattern would be noise."
-        )
+    if few := too_few(len(points), " with a temperature and an alpha"):
+        return few
     for column in ("temperature", "alpha"):
         if points[column].nunique() == 1:
             return f"Every trial has the {column} {points[column].iloc[0]:.4g}: there is nothing to compare."

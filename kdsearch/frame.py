@@ -158,13 +158,6 @@ def _points(table: pd.DataFrame, objectives: Sequence[str]) -> pareto.Points:
 
 def _hypervolumes(table: pd.DataFrame, facts: StudyFacts) -> pd.Series:
     """After each trial, in the order in which trials ended; NaN for those that are not complete."""
-    reference = _reference(facts)
     complete = table[table["state"] == "complete"].sort_values("ended_ms", kind="stable")
-    points = _plane(complete)
-    kept = np.empty((0, 2))
-    grown = []
-    for point in points:
-        kept = np.vstack([kept, point])
-        kept = kept[pareto.front(kept)]
-        grown.append(pareto.hypervolume(kept, reference))
+    grown = pareto.hypervolumes(_plane(complete), _reference(facts))
     return pd.Series(grown, index=complete.index, dtype=float).reindex(table.index)

@@ -14,11 +14,11 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
+from kdsearch.comparable import SizeCurve
 from kdsearch.store import TrialRecord
 
 _FEWEST = 10
 """Complete trials below which a forest sees patterns in noise."""
-_DEGREE = 2
 _ROUNDING = 1e-9
 
 
@@ -64,12 +64,10 @@ def importances(records: Sequence[TrialRecord], trials: Sequence[FrozenTrial], *
 
 def _unexplained(complete: Sequence[TrialRecord]) -> dict[int, float]:
     """By trial, the logit of accuracy above what a student of its size has."""
-    accuracies = np.array([record.measured["accuracy"] for record in complete]).clip(1e-4, 1 - 1e-4)
-    logits = np.log(accuracies / (1 - accuracies))
-    sizes = np.log10([record.known["parameters"] for record in complete])
-    degree = min(_DEGREE, len(np.unique(sizes)) - 1)
-    expected = np.polyval(np.polyfit(sizes, logits, degree), sizes)
-    return dict(zip((record.number for record in complete), (logits - expected).tolist(), strict=True))
+    accuracies = [record.measured["accuracy"] for record in complete]
+    sizes = [record.known["parameters"] for record in complete]
+    left = SizeCurve.through(accuracies, sizes).beyond(accuracies, sizes)
+    return dict(zip((record.number for record in complete), left.tolist(), strict=True))
 
 
 def _shares(trials: Sequence[FrozenTrial], left: dict[int, float], seed: int) -> dict[str, float]:

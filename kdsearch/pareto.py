@@ -80,6 +80,19 @@ def hypervolume(points_N2: Points, reference_2: Points) -> float:
     return area
 
 
+def hypervolumes(points_N2: Points, reference_2: Points) -> Points:
+    """The hypervolume of each point and all before it, (N,): how a search went."""
+    kept_N2, volume = np.empty((0, 2)), 0.0
+    grown_N = np.empty(len(points_N2))
+    for place, point_2 in enumerate(points_N2):
+        if not (kept_N2 <= point_2).all(axis=1).any():  # most trials are dominated, and change nothing
+            kept_N2 = np.vstack([kept_N2, point_2])
+            kept_N2 = kept_N2[front(kept_N2)]
+            volume = hypervolume(kept_N2, reference_2)
+        grown_N[place] = volume
+    return grown_N
+
+
 def knee(points_N2: Points) -> int:
     """Index of the front's knee: farthest below the line joining its two ends, each objective scaled to [0, 1].
 

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers", "losses",
-        "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping", "workspace", "data", "data.",
+        "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
+        "losses", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
+        "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages", "stages."],

@@ -15,71 +15,11 @@ import pytest
 
 from kdsearch.frame import frame
 from kdsearch.mistakes import Mistake
-from kdsearch.report import Material, pareto_page, tables, write_report
-from kdsearch.report.charts.growth import hypervolume_figure, hypervolume_numbers
-from kdsearch.report.charts.pareto import pareto_figure, pareto_numbers
+from kdsearch.report import pareto_page, tables, write_report
 from kdsearch.report.columns import percent, shown, student_columns
 from kdsearch.report.ink import accuracy_ticks, size_ticks
 from kdsearch.report.page import report_page
-from kdsearch.store import StudyFacts, TrialRecord
-
-EVIL = "<script>alert(1)</script><a href='https://evil.example/'>\"x\"</a>"
-
-
-def facts(**changes: Any) -> StudyFacts:
-    known: dict[str, Any] = {
-        "id": "4f2a",
-        "name": "small",
-        "card": "How small?\n\nQuestion   Which one?",
-        "file": "/home/someone/studies/small.py",
-        "smoke": False,
-        "objectives": ["accuracy", "parameters"],
-        "seed": 7,
-        "data": {"name": "toy", "fingerprint": "f", "classes": 2, "train": 1200, "validation": 100, "test": 100},
-        "teacher": {"key": "k", "parameters": 100_000, "members": 1, "accuracy": 0.97},
-        "reference": {"accuracy": 0.5, "parameters": 100_000},
-    }
-    return StudyFacts(**{**known, **changes})
-
-
-def trial(number: int, parameters: int, accuracy: float | None, **changes: Any) -> TrialRecord:
-    """A complete trial, or with no accuracy one that is running; `ended_ms` follows the number."""
-    described = {"family": "ConvNet", "width": 4, "start": "none", "temperature": 4.0, "alpha": 0.9, "lr": 0.01}
-    known: dict[str, Any] = {
-        "number": number,
-        "state": "running" if accuracy is None else "complete",
-        "params": {},
-        "recipe": {},
-        "described": described | changes.pop("described", {}),
-        "fingerprint": str(number),
-        "seeds": {},
-        "known": {"parameters": parameters, "macs": 10 * parameters, "size_kb": parameters / 250},
-        "measured": {} if accuracy is None else {"accuracy": accuracy, "parameters": parameters},
-        "ended_ms": None if accuracy is None else 1_000 * number,
-    }
-    return TrialRecord(**{**known, **changes})
-
-
-def material(records: list[TrialRecord], told: StudyFacts) -> Material:
-    return Material(table=frame(records, told), facts=told, records=records)
-
-
-def lost(number: int, state: str, reason: str | None) -> TrialRecord:
-    return trial(number, 500, None, state=state, reason=reason, ended_ms=1_000 * number)
-
-
-def some() -> list[TrialRecord]:
-    """Trials 0, 2 and 4 are the front: 1 has more parameters and less accuracy than 0; 3 is running."""
-    return [
-        trial(0, 1_000, 0.8),
-        trial(1, 2_000, 0.7),
-        trial(2, 10_000, 0.98, described={"start": "hints", "teacher_layer": "block2"}),
-        trial(3, 5_000, None),
-        trial(4, 100, 0.6, described={"start": "pretrain", "family": "MLP"}),
-        lost(5, "failed", "the loss is not finite"),
-        lost(6, "failed", "the loss is not finite"),
-        lost(7, "screened", "600,000 parameters are above the limit"),
-    ]
+from tests.made import facts, hostile, lost, material, some, trial
 
 
 def data_blocks(page: str) -> dict[str, Any]:
@@ -87,74 +27,9 @@ def data_blocks(page: str) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in found}
 
 
-def test_pareto_numbers_keep_the_complete_trials_and_join_the_non_dominated():
-    numbers = pareto_numbers(frame(some(), facts()), facts())
-    assert numbers.points.index.tolist() == [0, 1, 2, 4]
-    assert numbers.points["on_front"].tolist() == [True, False, True, True]
-    assert numbers.points["start"].tolist() == ["none", "none", "hints", "pretrain"]
-    assert numbers.front["parameters"].tolist() == [100, 1_000, 10_000]
-    assert numbers.front["accuracy"].tolist() == [0.6, 0.8, 0.98]
-    assert (numbers.teacher_parameters, numbers.teacher_accuracy) == (100_000, 0.97)
-
-
-def test_a_trials_recipe_is_what_that_trial_has():
-    recipes = pareto_numbers(frame(some(), facts()), facts()).points["recipe"]
-    assert recipes[0] == {
-        "family": "ConvNet",
-        "width": "4",
-        "start": "none",
-        "temperature": "4",
-        "alpha": "0.9",
-        "lr": "0.01",
-    }
-    assert recipes[2]["teacher_layer"] == "block2"
-
-
-def test_equal_trials_are_all_on_the_front_and_once_in_its_line():
+def test_equal_trials_all_stand_in_the_front_table():
     table = frame([trial(0, 100, 0.8), trial(1, 100, 0.8)], facts())
-    numbers = pareto_numbers(table, facts())
-    assert numbers.points["on_front"].tolist() == [True, True]
-    assert len(numbers.front) == 1
     assert tables.front_columns(table, facts())[0].cells == ["0", "1"]
-
-
-def test_height_counts_halved_errors_alike_and_half_an_example_for_none():
-    numbers = pareto_numbers(frame([trial(0, 100, 1.0)], facts()), facts())
-    assert numbers.height(1.0) == pytest.approx(-math.log10(0.005))
-    assert numbers.height(0.805) == pytest.approx(-math.log10(0.2))
-    assert numbers.height(0.905) - numbers.height(0.805) == pytest.approx(math.log10(2))
-
-
-def test_pareto_figure_steps_along_the_front_and_marks_start_by_symbol_and_colour():
-    numbers = pareto_numbers(frame(some(), facts()), facts())
-    figure = pareto_figure(numbers)
-    line = figure.data[0]
-    assert (line.line.shape, list(line.x)) == ("hv", [100, 1_000, 10_000])
-    marks = [trace.marker for trace in figure.data[1:]]
-    assert [mark.symbol for mark in marks] == ["diamond", "circle-open", "circle", "square", "star"]
-    assert len({mark.color for mark in marks}) == 4
-    assert list(figure.data[-1].x) == [100_000]
-    assert figure.layout.xaxis.ticktext == ("100", "1k", "10k", "100k")
-    assert [entry.name for entry in figure.data if entry.showlegend is not False] == [
-        *("front", "start: hints", "start: none", "start: pretrain", "teacher")
-    ]
-
-
-def test_hypervolume_numbers_on_two_worked_steps():
-    """Reference 0.5 and 10^5: trial 0 covers 0.3 x 2; trial 2 adds 0.48 x 1 - 0.3 x 1; trial 4 adds 0.1 x 1."""
-    steps = hypervolume_numbers(frame(some(), facts()), facts()).steps
-    assert steps["order"].tolist() == [1, 2, 3, 4]
-    assert steps["trial"].tolist() == [0, 1, 2, 4]
-    assert steps["hypervolume"].tolist() == pytest.approx([0.6, 0.6, 0.78, 0.88])
-    assert steps["grew"].tolist() == [True, False, True, True]
-
-
-def test_hypervolume_runs_in_the_order_in_which_trials_ended():
-    records = [trial(0, 1_000, 0.8, ended_ms=9_000), trial(1, 2_000, 0.7, ended_ms=3_000)]
-    numbers = hypervolume_numbers(frame(records, facts()), facts())
-    assert numbers.steps["trial"].tolist() == [1, 0]
-    figure = hypervolume_figure(numbers)
-    assert (figure.data[0].line.shape, list(figure.data[0].x)) == ("hv", [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -299,20 +174,6 @@ def test_the_framed_page_has_chart_and_table_but_no_download():
     assert "<table>" in page
     assert "data-downloads" not in page
     assert "data-downloads" in report_page(material(some(), facts()))
-
-
-def hostile() -> tuple[list[TrialRecord], StudyFacts]:
-    recipe = {"family": EVIL, "start": EVIL, EVIL: EVIL, "temperature": EVIL}
-    records = [
-        trial(0, 1_000, 0.8, described=recipe),
-        trial(1, 2_000, 0.9, described=recipe),
-        lost(2, "failed", EVIL),
-        trial(3, 3_000, 0.91, described={"several": [1, EVIL]}),
-    ]
-    data = {**facts().data, "name": EVIL}
-    return records, facts(
-        name=EVIL, card=f"{EVIL} \ud800", file=f"/x/{EVIL}.py", data=data, objectives=["accuracy", "parameters"]
-    )
 
 
 @pytest.mark.parametrize("make", [report_page, pareto_page])

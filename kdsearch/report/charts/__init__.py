@@ -1,13 +1,21 @@
 """The report's charts, one per file, each as two functions: the material to numbers, numbers to Plotly."""
 
+from collections.abc import Callable
+
 from kdsearch.report.chart import Chart
 from kdsearch.report.charts import growth, pareto
 from kdsearch.report.material import Material
 
+CHARTS: dict[str, Callable[[Material], Chart]] = {
+    "pareto": pareto.chart,
+    "growth": growth.chart,
+}
+"""Every chart by its name, in the order in which the page shows them."""
+
 
 def charts(material: Material) -> list[Chart]:
-    """All of the report's charts, in the order in which the page shows them."""
-    return [pareto.chart(material), growth.chart(material)]
+    """All of the report's charts, in the page's order."""
+    return [chart(material) for chart in CHARTS.values()]
 
 
-__all__ = ["charts"]
+__all__ = ["CHARTS", "charts"]

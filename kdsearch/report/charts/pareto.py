@@ -1,209 +1,251 @@
-"""Accuracy against parameters: the front, what it dominates, the teacher, and what fresh seeds gave."""
+"""Accuracy against size: the front, what it dominates, what was stopped or lost, the teacher, and fresh seeds."""
 
 import html
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from kdsearch import pareto
+from kdsearch.report.axes import Axis, Switch, log_axis
 from kdsearch.report.chart import Chart
-from kdsearch.report.columns import percent, recipe_columns, recipe_of
-from kdsearch.report.ink import GREY, VERMILLION, accuracy_ticks, layout, marks, size_ticks
+from kdsearch.report.charts.pareto_numbers import LOST, SIZES, TESTED, ParetoNumbers, pareto_numbers
+from kdsearch.report.ink import GREY, VERMILLION, accuracy_axis, height, layout, legend_name, marks, rounded
 from kdsearch.report.material import Material
-from kdsearch.store import StudyFacts
 
-_INTERVALS = {
-    "test_accuracy": ["test_accuracy", "test_low", "test_high"],
-    "alone_test_accuracy": ["alone_test_accuracy", "alone_low", "alone_high"],
-}
+Floats = NDArray[np.float64]
+
+_TESTED = {"test_accuracy": ("distilled, test", VERMILLION), "alone_test_accuracy": ("alone, test", GREY)}
+_MARKS = {"failed": ("x-thin", VERMILLION), "screened": ("line-ns", GREY), "running": ("triangle-right-open", GREY)}
+_GUIDE = {"color": GREY, "width": 1, "dash": "dot"}
 _ASIDE = 0.97
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParetoNumbers:
-    """`points`: complete trials by number, with `parameters`, `accuracy`, `on_front`, `start` and the `recipe` as a
-    dictionary of shown values. `confirmed`: what fresh seeds gave on the test split, by trial: `test_accuracy` with
-    `test_low` and `test_high`, `alone_test_accuracy` with `alone_low` and `alone_high`. `front`: `parameters` and
-    `accuracy` of those non-dominated in these two, by rising parameters, equal ones once. Accuracies are fractions, of
-    the validation split where nothing else is said, which has `validation` examples.
-    """
-
-    points: pd.DataFrame
-    confirmed: pd.DataFrame
-    front: pd.DataFrame
-    teacher_parameters: int
-    teacher_accuracy: float
-    validation: int
-
-    def height(self, accuracy: float) -> float:
-        """Where an accuracy stands on the chart: minus log10 of the errors, half an example standing for none.
-
-        `frame.pick` looks for the knee on the same scale.
-        """
-        return -math.log10(1 - accuracy + 0.5 / self.validation)
+_SMALL_SHARE = 0.08
+_NOTE = (
+    "Filled marks are the front, open ones the other complete trials; colour and shape say the start, the star is the "
+    "teacher. Both scales are logarithmic, accuracy by its errors: halving them is the same step everywhere."
+)
+_CONFIRMED_NOTE = (
+    " Bars are means on the test split over fresh seeds with their 95 % intervals: distilled to the left, the same "
+    "student alone to the right."
+)
 
 
 def chart(material: Material) -> Chart:
     """Missing where no trial is complete."""
-    numbers = pareto_numbers(material.table, material.facts)
+    numbers = pareto_numbers(material)
+    note = _NOTE
+    if len(numbers.stopped):
+        note += " Grey dotted circles are trials that were stopped early or still wait, with what they last showed."
+    if len(numbers.lost):
+        note += " Marks at the bottom never showed an accuracy."
     return Chart(
         name="pareto",
-        title="Accuracy against parameters",
-        label="Validation accuracy against parameters of every complete trial",
-        note="",
+        title="Accuracy against size",
+        label="Validation accuracy against size of every trial, beside the teacher",
+        note=note + (_CONFIRMED_NOTE if len(numbers.confirmed) else ""),
         figure=None if numbers.points.empty else pareto_figure(numbers),
-        missing="No trial is complete." if numbers.points.empty else "",
+        missing="No trial is complete yet: the chart needs one." if numbers.points.empty else "",
         tall=True,
     )
 
 
-def pareto_numbers(table: pd.DataFrame, facts: StudyFacts) -> ParetoNumbers:
-    complete = table[table["state"] == "complete"].dropna(subset=["accuracy", "parameters"])
-    recipes = recipe_columns(table)
-    points = pd.DataFrame(
-        {
-            "parameters": complete["parameters"].astype(int),
-            "accuracy": complete["accuracy"].astype(float),
-            "on_front": complete["on_front"].astype(bool),
-            "start": complete["start"].fillna("unknown").astype(str) if "start" in complete else "unknown",
-            "recipe": pd.Series({trial: recipe_of(row, recipes) for trial, row in complete.iterrows()}, dtype=object),
-        },
-        index=complete.index,
-    )
-    members = pareto.front(np.column_stack([-points["accuracy"], points["parameters"].astype(float)]))
-    return ParetoNumbers(
-        points=points,
-        confirmed=_confirmed(complete),
-        front=points.iloc[members][["parameters", "accuracy"]].drop_duplicates().reset_index(drop=True),
-        teacher_parameters=int(facts.teacher["parameters"]),
-        teacher_accuracy=float(facts.teacher["accuracy"]),
-        validation=int(facts.data["validation"]),
-    )
-
-
 def pareto_figure(numbers: ParetoNumbers) -> go.Figure:
-    """Accuracy, on a log scale of the errors, against parameters on a log scale."""
-    figure = go.Figure(layout=layout("parameters (log scale)", "accuracy (log scale of errors)"))
-    front = numbers.front
-    figure.add_scatter(
-        x=front["parameters"].tolist(),
-        y=[numbers.height(accuracy) for accuracy in front["accuracy"]],
-        mode="lines",
-        line={"shape": "hv", "color": GREY, "width": 1.5},
-        name="front",
-        hoverinfo="skip",
-    )
+    """Accuracy, on a log scale of the errors, against a size on a log scale; the axis switches between sizes."""
+    figure = go.Figure(layout=layout("parameters", "accuracy"))
+    switch = Switch(figure, _axes(numbers))
+    _add_lines(switch, numbers)
+    _add_lost(switch, numbers)
     starts = marks(sorted(numbers.points["start"].unique()))
-    for start, (colour, symbol) in starts.items():
-        _add_start(figure, numbers, start, colour, symbol)
-    for name, colour, symbol in (("test_accuracy", VERMILLION, "line-ew"), ("alone_test_accuracy", GREY, "line-ew")):
-        _add_confirmed(figure, numbers, name, colour, symbol)
-    if not math.isnan(numbers.teacher_accuracy):
-        _add_teacher(figure, numbers)
-    sizes = [*numbers.points["parameters"], numbers.teacher_parameters]
-    shown = [*numbers.points["accuracy"], numbers.teacher_accuracy, *numbers.confirmed.to_numpy().ravel().tolist()]
-    accuracies = [accuracy for accuracy in shown if not math.isnan(accuracy)]
-    values, texts = size_ticks(min(sizes), max(sizes))
-    low, high = math.log10(max(1, min(sizes))), math.log10(max(1, *sizes))
-    margin = 0.05 * (high - low) + 0.05
-    figure.update_xaxes(type="log", range=[low - margin, high + margin], tickvals=values, ticktext=texts)
-    ticks = accuracy_ticks(min(accuracies), max(accuracies))
-    figure.update_yaxes(tickvals=[numbers.height(tick) for tick in ticks], ticktext=[f"{100 * t:.6g} %" for t in ticks])
+    for on_front in (False, True):  # the front is drawn over the others
+        for start, (colour, symbol) in starts.items():
+            _add_start(switch, numbers, start, colour, symbol, on_front)
+    for mean, (name, colour) in _TESTED.items():
+        if mean in numbers.confirmed:
+            _add_tested(switch, numbers, (mean, *TESTED[mean]), name, colour)
+    _add_teacher(switch, figure, numbers)
+    switch.finish()
+    rows = {state: place for place, state in enumerate(_rows(numbers))}
+    axis = accuracy_axis(_accuracies(numbers), numbers.validation)
+    bottom, step = axis["range"][0], _step(axis["range"])
+    figure.update_yaxes(
+        tickvals=[*axis["tickvals"], *(bottom - step * (place + 0.5) for place in rows.values())],
+        ticktext=[*axis["ticktext"], *rows],
+        range=[bottom - step * len(rows), axis["range"][1]],
+    )
     return figure
 
 
-def _add_start(figure: go.Figure, numbers: ParetoNumbers, start: str, colour: str, symbol: str) -> None:
-    """The trials of one start: dominated ones small and open, the front's large and filled."""
-    mine = numbers.points[numbers.points["start"] == start]
-    for on_front, points in mine.groupby("on_front"):
-        marker = {"symbol": symbol, "size": 12} if on_front else {"symbol": f"{symbol}-open", "size": 8}
-        figure.add_scatter(
-            x=points["parameters"].tolist(),
-            y=[numbers.height(accuracy) for accuracy in points["accuracy"]],
-            mode="markers",
-            marker={"color": colour, **marker},
-            name=html.escape(f"start: {start}"[:40]),
-            legendgroup=html.escape(start),
-            showlegend=bool(on_front or not mine["on_front"].any()),
-            hoverinfo="text",
-            hovertext=[_hover(numbers, trial) for trial in points.index.tolist()],
+def _rows(numbers: ParetoNumbers) -> list[str]:
+    """The states that have marks in the strip below the accuracies, from the top."""
+    return [state for state in LOST if (numbers.lost["state"] == state).any()]
+
+
+def _step(ends: list[float]) -> float:
+    return 0.07 * (ends[1] - ends[0])
+
+
+def _accuracies(numbers: ParetoNumbers) -> list[float]:
+    teacher = [numbers.teacher_accuracy, *([numbers.teacher_test] if numbers.teacher_test is not None else [])]
+    tested = numbers.confirmed.to_numpy().ravel().tolist()
+    return [*numbers.points["accuracy"], *numbers.stopped["accuracy"], *teacher, *tested]
+
+
+def _axes(numbers: ParetoNumbers) -> list[Axis]:
+    found = []
+    for name in numbers.fronts:
+        sizes = pd.concat([frame[name] for frame in (numbers.points, numbers.stopped, numbers.lost)]).dropna()
+        ends = [float(sizes.min()), float(sizes.max())]
+        if name == "parameters":
+            ends[1] = max(ends[1], numbers.teacher_parameters)
+        found.append(log_axis(name, SIZES[name], *ends))
+    return found
+
+
+def _add_lines(switch: Switch, numbers: ParetoNumbers) -> None:
+    """The front of each size, and a step to where students have 92 % fewer parameters than the teacher."""
+    for name, front in numbers.fronts.items():
+        switch.add(
+            {name: front["size"]},
+            height(front["accuracy"], numbers.validation),
+            mode="lines",
+            line={"shape": "hv", "color": GREY, "width": 1.5},
+            name="front",
+            legendgroup="front",
+            showlegend=name == "parameters",
+            hoverinfo="skip",
+        )
+    small = _SMALL_SHARE * numbers.teacher_parameters
+    if small > numbers.points["parameters"].min():
+        axis = accuracy_axis(_accuracies(numbers), numbers.validation)
+        switch.add(
+            {"parameters": [small, small]},
+            axis["range"],
+            mode="lines+text",
+            name="92 % fewer parameters",
+            line=_GUIDE,
+            text=["92 % fewer<br>parameters ", ""],
+            textposition="top left",
+            textfont={"size": 11, "color": GREY},
+            showlegend=False,
+            hoverinfo="skip",
         )
 
 
-def _confirmed(complete: pd.DataFrame) -> pd.DataFrame:
-    names = [stem for stem in _INTERVALS if stem in complete]
-    columns = [column for stem in names for column in _INTERVALS[stem]]
-    return complete[columns].astype(float).dropna(how="all")
+def _add_lost(switch: Switch, numbers: ParetoNumbers) -> None:
+    """Trials without their start's colour: what was stopped, at what it showed; what was lost, in the strip below."""
+    if len(numbers.stopped):
+        heights = height(numbers.stopped["accuracy"], numbers.validation)
+        marker = {"symbol": "circle-open-dot", "color": GREY, "size": 7, "opacity": 0.8}
+        _add_marks(switch, numbers.stopped, heights, marker, name="stopped or waiting")
+    ends = accuracy_axis(_accuracies(numbers), numbers.validation)["range"]
+    for place, state in enumerate(_rows(numbers)):
+        lost = numbers.lost[numbers.lost["state"] == state]
+        symbol, colour = _MARKS[state]
+        marker = {"symbol": symbol, "size": 7, "color": colour, "opacity": 0.7}
+        marker["line"] = {"width": 1.5, "color": colour}
+        heights = np.full(len(lost), ends[0] - _step(ends) * (place + 0.5))
+        _add_marks(switch, lost, heights, marker, name=state, showlegend=False)
 
 
-def _add_confirmed(figure: go.Figure, numbers: ParetoNumbers, name: str, colour: str, symbol: str) -> None:
-    """Means over fresh seeds with their 95 % intervals, on the test split."""
-    if name not in numbers.confirmed:
+def _add_start(switch: Switch, numbers: ParetoNumbers, start: str, colour: str, symbol: str, on_front: bool) -> None:
+    """The trials of one start: dominated ones small and open, the front's large and filled."""
+    mine = numbers.points[numbers.points["start"] == start]
+    points = mine[mine["on_front"] == on_front]
+    if points.empty:
         return
-    mean, low, high = _INTERVALS[name]
-    rows = numbers.confirmed.dropna(subset=[mean])
-    sizes = numbers.points.loc[rows.index, "parameters"].tolist()
-    heights = [[numbers.height(accuracy) for accuracy in rows[column]] for column in (mean, low, high)]
-    told = "distilled, test, fresh seeds" if name == "test_accuracy" else "the same student alone, test"
-    figure.add_scatter(
-        # side by side: the student and itself alone have one size
-        x=[size * (_ASIDE if name == "test_accuracy" else 1 / _ASIDE) for size in sizes],
-        y=heights[0],
+    marker = {"symbol": symbol, "size": 12} if on_front else {"symbol": f"{symbol}-open", "size": 7}
+    _add_marks(
+        switch,
+        points,
+        height(points["accuracy"], numbers.validation),
+        {"color": colour, **marker},
+        name=legend_name(f"start: {start}"),
+        legendgroup=html.escape(start),
+        showlegend=bool(on_front or not mine["on_front"].any()),
+    )
+
+
+def _add_marks(switch: Switch, points: pd.DataFrame, heights: Floats, marker: dict[str, Any], **trace: Any) -> None:
+    switch.add(
+        {name: points[name] for name in SIZES if name in points},
+        heights,
         mode="markers",
-        marker={"symbol": symbol, "size": 12, "color": colour, "line": {"width": 2, "color": colour}},
+        marker=marker,
+        customdata=points.index.tolist(),
+        hoverinfo="none",
+        **trace,
+    )
+
+
+def _add_tested(switch: Switch, numbers: ParetoNumbers, columns: tuple[str, str, str], name: str, colour: str) -> None:
+    """Means over fresh seeds with their 95 % intervals, on the test split."""
+    mean, low, high = columns
+    rows = numbers.confirmed.dropna(subset=[mean])
+    # side by side: the student and itself alone have one size
+    aside = _ASIDE if mean == "test_accuracy" else 1 / _ASIDE
+    middle, bottom, top = (height(rows[column], numbers.validation) for column in columns)
+    switch.add(
+        {name: numbers.points.loc[rows.index, name] * aside for name in numbers.fronts},
+        middle,
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 9, "color": colour, "line": {"width": 2, "color": colour}},
         error_y={
             "type": "data",
-            "array": [top - middle for middle, top in zip(heights[0], heights[2], strict=True)],
-            "arrayminus": [middle - bottom for middle, bottom in zip(heights[0], heights[1], strict=True)],
+            "array": rounded(top - middle),
+            "arrayminus": rounded(middle - bottom),
             "color": colour,
             "thickness": 1.5,
+            "width": 0,
         },
-        name=told,
+        name=name,
         hoverinfo="text",
         hovertext=[
-            f"<b>trial {trial}</b>, {told}<br>{100 * row[mean]:.2f} % ({100 * row[low]:.2f} to {100 * row[high]:.2f})"
+            f"<b>trial {trial}</b>, {name}, fresh seeds<br>{100 * row[mean]:.2f} % "
+            f"({100 * row[low]:.2f} to {100 * row[high]:.2f})"
             for trial, row in rows.iterrows()
         ],
     )
 
 
-def _add_teacher(figure: go.Figure, numbers: ParetoNumbers) -> None:
-    accuracy = f"{100 * numbers.teacher_accuracy:.2f} % validation accuracy"
-    height = numbers.height(numbers.teacher_accuracy)
-    figure.add_hline(y=height, line={"color": GREY, "width": 1, "dash": "dot"})
-    figure.add_scatter(
-        x=[numbers.teacher_parameters],
-        y=[height],
-        mode="markers",
-        marker={"symbol": "star", "size": 15, "color": VERMILLION},
-        name="teacher",
-        hoverinfo="text",
-        hovertext=[f"<b>teacher</b><br>{numbers.teacher_parameters:,} parameters<br>{accuracy}"],
+def _add_teacher(switch: Switch, figure: go.Figure, numbers: ParetoNumbers) -> None:
+    """Its star, on test an open one, and what students are measured by: its accuracy and one point below."""
+    for accuracy, split, symbol in (
+        (numbers.teacher_accuracy, "validation", "star"),
+        (numbers.teacher_test, "test", "star-open"),
+    ):
+        if accuracy is None or math.isnan(accuracy):
+            continue
+        switch.add(
+            {"parameters": [numbers.teacher_parameters]},
+            height([accuracy], numbers.validation),
+            mode="markers",
+            marker={"symbol": symbol, "size": 15, "color": VERMILLION},
+            name="teacher" if split == "validation" else "teacher, test",
+            hoverinfo="text",
+            hovertext=[
+                f"<b>teacher</b><br>{numbers.teacher_parameters:,} parameters<br>"
+                f"{100 * accuracy:.2f} % {split} accuracy"
+            ],
+        )
+    if math.isnan(numbers.teacher_accuracy):
+        return
+    levels = {"teacher": numbers.teacher_accuracy, "1 point below the teacher": numbers.teacher_accuracy - 0.01}
+    heights = {said: float(height(max(0.0, accuracy), numbers.validation)) for said, accuracy in levels.items()}
+    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": _GUIDE, "layer": "below"}
+    figure.update_layout(
+        shapes=[line | {"y0": y, "y1": y} for y in heights.values()],
+        annotations=[
+            {
+                "text": said,
+                "xref": "paper",
+                "x": 0,
+                "y": y,
+                "xanchor": "left",
+                "yanchor": "bottom" if said == "teacher" else "top",
+            }
+            | {"showarrow": False, "font": {"size": 11, "color": GREY}}
+            for said, y in heights.items()
+        ],
     )
-
-
-def _hover(numbers: ParetoNumbers, trial: int) -> str:
-    """Plotly reads some HTML in hover texts, and names and values come from a database: all of them are escaped."""
-    row = numbers.points.loc[trial].to_dict()
-    share = row["parameters"] / numbers.teacher_parameters
-    lines = [
-        f"{row['parameters']:,} parameters, {percent(share)} % of the teacher's",
-        f"{100 * row['accuracy']:.2f} % validation accuracy",
-        "",
-        *_wrapped([f"{name} {value}" for name, value in row["recipe"].items()], width=44),
-    ]
-    title = f"<b>trial {trial}</b>{', on the front' if row['on_front'] else ''}"
-    return "<br>".join([title, *(html.escape(line) for line in lines)])
-
-
-def _wrapped(parts: list[str], width: int) -> list[str]:
-    lines: list[str] = []
-    for part in parts:
-        if lines and len(lines[-1]) + len(part) + 3 <= width:
-            lines[-1] += f" · {part}"
-        else:
-            lines.append(part)
-    return lines

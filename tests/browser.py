@@ -1,16 +1,17 @@
-"""A real browser for tests of pages: headless Chromium, which runs what a page's scripts do and tells what went wrong."""
+"""A real browser for tests of pages: headless Chromium, which runs their scripts and tells what went wrong."""
 
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kdsearch.report.chart import Chart
-from kdsearch.report.material import Material
+if TYPE_CHECKING:
+    from kdsearch.report.chart import Chart
+    from kdsearch.report.material import Material
 
 READY = "html[data-ready]"
 COUNTS = """() => Object.fromEntries([...document.querySelectorAll('[data-drawn]')].map((chart) => [
@@ -25,8 +26,9 @@ PICKED = """() => Object.fromEntries([...document.querySelectorAll('[data-drawn]
 """What is highlighted in each drawn chart."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One browser for a module's tests; not for a session's: playwright keeps an event loop that others would meet."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("no chromium on PATH")
@@ -93,9 +95,11 @@ def draw_all(tab: Any) -> None:
         tab.wait_for_selector(f"[data-chart='{chart.get_attribute('data-chart')}'][data-drawn]")
 
 
-def made_charts(material: Material) -> list[Chart]:
+def made_charts(material: "Material") -> "list[Chart]":
     """Charts that use all that `kdsearch.report.chart` promises: marks with another axis, lines with gaps, and none."""
     import plotly.graph_objects as go
+
+    from kdsearch.report.chart import Chart
 
     complete = material.table[material.table["state"] == "complete"]
     trials = [int(trial) for trial in complete.index]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -46,9 +47,9 @@ def headline(material: Material) -> Headline | None:
     known = members[members["test_accuracy"].notna()] if "test_accuracy" in members else members[:0]
     if known.empty or material.teacher_test is None:
         trial = _speaker(material, members)
-        return _on_validation(material, table.loc[trial], trial)
+        return _on_validation(material, _row(table, trial), trial)
     trial = _speaker(material, known)
-    return _on_test(material, table.loc[trial], trial, material.teacher_test)
+    return _on_test(material, _row(table, trial), trial, material.teacher_test)
 
 
 def _speaker(material: Material, members: pd.DataFrame) -> int:
@@ -62,13 +63,17 @@ def _speaker(material: Material, members: pd.DataFrame) -> int:
     return knee if knee in members.index else int(members.index[-1])
 
 
-def _on_test(material: Material, row: pd.Series, trial: int, teacher: float) -> Headline:
+def _row(table: pd.DataFrame, trial: int) -> dict[str, Any]:
+    return {str(name): value for name, value in table.loc[trial].items()}
+
+
+def _on_test(material: Material, row: dict[str, Any], trial: int, teacher: float) -> Headline:
     distance = _distance(teacher, row["test_accuracy"])
     sentence = f"A student with {_share(row['share'])} of the teacher's parameters is {distance}"
     seeds = int(row["test_seeds"])
     basis = (
-        f"Trial {trial}{_role(material, trial)}, trained again on {seeds} fresh seed{'s' if seeds != 1 else ''}, on the "
-        f"test split: {_accuracies(row, 'test_accuracy', 'test')}"
+        f"Trial {trial}{_role(material, trial)}, trained again on {seeds} fresh seed{'s' if seeds != 1 else ''}, "
+        f"on the test split: {_accuracies(row, 'test_accuracy', 'test')}"
     )
     figures = [
         _size(material, row),
@@ -84,7 +89,7 @@ def _on_test(material: Material, row: pd.Series, trial: int, teacher: float) -> 
     return Headline(sentence=f"{sentence}.", basis=basis, figures=[*figures, *_search(material)])
 
 
-def _on_validation(material: Material, row: pd.Series, trial: int) -> Headline:
+def _on_validation(material: Material, row: dict[str, Any], trial: int) -> Headline:
     teacher = float(material.facts.teacher["accuracy"])
     share = _share(row["share"])
     figures = [_size(material, row)]
@@ -97,13 +102,13 @@ def _on_validation(material: Material, row: pd.Series, trial: int) -> Headline:
         sentence = f"A student with {share} of the teacher's parameters is {distance} on validation"
         figures.append(Figure(value=_signed(row["accuracy"] - teacher), name="points from the teacher, on validation"))
     basis = (
-        f"Trial {trial}{_role(material, trial)}, from one seed on the validation split that chose it; nothing is confirmed "
-        "on fresh seeds and the test split yet, nor what the student would be alone."
+        f"Trial {trial}{_role(material, trial)}, from one seed on the validation split that chose it; nothing is "
+        "confirmed on fresh seeds and the test split yet, nor what the student would be alone."
     )
     return Headline(sentence=f"{sentence}.", basis=basis, figures=[*figures, *_search(material)])
 
 
-def _size(material: Material, row: pd.Series) -> Figure:
+def _size(material: Material, row: dict[str, Any]) -> Figure:
     whole = f"{row['parameters']:,.0f} of {material.facts.teacher['parameters']:,}"
     return Figure(value=_share(row["share"]), name="of the teacher's parameters", note=whole)
 
@@ -139,6 +144,6 @@ def _signed(share: float) -> str:
     return f"{round(100 * share, 2) + 0.0:+.2f}".replace("-", "−")
 
 
-def _accuracies(row: pd.Series, mean: str, stem: str) -> str:
+def _accuracies(row: dict[str, Any], mean: str, stem: str) -> str:
     low, high = 100 * row[f"{stem}_low"], 100 * row[f"{stem}_high"]
     return f"{percent(row[mean])} % ({low:.2f} to {high:.2f})"

@@ -39,12 +39,12 @@ def report_page(material: Material) -> str:
 
 
 def page_of(material: Material, shown: Sequence[Chart]) -> str:
-    """The report with these charts, of which the first stands above the front's table."""
+    """The report with these charts, the first above the front's table: none before a trial is complete."""
     table, facts = material.table, material.facts
     listed, left_out = tables.reasons(table)
     return render(
         "report.html.j2",
-        shown,
+        shown if (table["state"] == "complete").any() else [],
         {"trials": trials_data(material)},
         **_common(material),
         headline=headline(material),

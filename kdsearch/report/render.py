@@ -1,7 +1,7 @@
 """A template to one HTML file that opens offline and asks nothing of any network.
 
-What a page shows comes from a database and from users' files: Jinja2 escapes all of it, `json_block` what is embedded as
-JSON, and a content security policy lets nothing run but the scripts whose hashes it names.
+What a page shows comes from a database and from users' files: Jinja2 escapes all of it, `json_block` what is embedded
+as JSON, and a content security policy lets nothing run but the scripts whose hashes it names.
 """
 
 import base64

@@ -130,9 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     confirm.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
     confirm.add_argument("--engine", choices=("local", "inline"), default="local", help="where runs are trained")
     confirm.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
-    report = command("report", commands.report, "write reports/NAME/index.html")
-    report.add_argument("name", metavar="NAME")
-    report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME")
+    report = command("report", commands.report, "write reports/NAME/index.html, or a page that compares studies")
+    report.add_argument("names", nargs="+", metavar="NAME", help="a study, or several to be seen side by side")
+    report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME or reports/NAME-vs-NAME")
+    report.add_argument(
+        "--ui", metavar="ADDRESS", help="of an MLflow UI to link trials to, such as http://127.0.0.1:5000"
+    )
 
     export = command("export", commands.export, "write the best student's files and prove them in a fresh process")
     export.add_argument("name", metavar="NAME")

@@ -161,7 +161,7 @@ def confirm(arguments: argparse.Namespace) -> int:
 def report(arguments: argparse.Namespace) -> int:
     from kdsearch import api
 
-    print(api.write_report(arguments.name, to=arguments.to, **_place(arguments)))
+    print(api.write_report(*arguments.names, to=arguments.to, ui=arguments.ui, **_place(arguments)))
     return DONE
 
 

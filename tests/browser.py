@@ -41,19 +41,32 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(chromium, tmp_path) -> Iterator[Callable[..., Any]]:
-    """Open a page (its text, or its path) and wait until it is ready. At the test's end none of them may have had an
-    error, a warning of the content security policy, or have asked for anything but itself.
+    """Open a page, its text or its path, in a tab of its own and wait until it is ready; see `watched`."""
+    with watched(chromium) as open_page:
+        count = 0
+
+        def open_text(page: str | Path, fragment: str = "", **options: Any) -> Any:
+            nonlocal count
+            path, count = page if isinstance(page, Path) else tmp_path / f"page-{count}.html", count + 1
+            if isinstance(page, str):
+                path.write_text(page, encoding="utf-8")
+            return open_page(path, fragment, **options)
+
+        yield open_text
+
+
+@contextmanager
+def watched(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Tabs that are looked after: at the end none of them may have had an error or a warning of the content security
+    policy, or have asked for anything but itself.
     """
     contexts, wrong = [], []
 
-    def open_page(page: str | Path, fragment: str = "", wait: str = READY, **options: Any) -> Any:
-        path = page if isinstance(page, Path) else tmp_path / f"page-{len(contexts)}.html"
-        if isinstance(page, str):
-            path.write_text(page, encoding="utf-8")
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    def open_page(path: Path, fragment: str = "", wait: str = READY, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(15_000)
+        tab.set_default_timeout(30_000)
         tab.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("request", lambda request: wrong.append(request.url) if foreign(request.url) else None)

@@ -78,7 +78,7 @@ const tip = byId("tip");
 const showTip = (event) => {
   const trial = trialAt(event);
   const known = frame();
-  if (!tip || trial === null || known.position(trial) === undefined) return;
+  if (!tip || trial === null || known?.position(trial) === undefined) return;
   tip.replaceChildren(...tipLines(known, trial));
   tip.hidden = false;
   const { clientX = 0, clientY = 0 } = event.event ?? {};

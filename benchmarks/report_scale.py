@@ -187,7 +187,8 @@ def trial_rows(draw: random.Random, number: int) -> Iterator[tuple[type, dict[st
         measured = {"accuracy": final, "parameters": parameters}
         attrs["result"] = json.dumps({"curve": lines, "spent": spent, "measured": measured})
         for objective, value in enumerate((final, parameters)):
-            yield models.TrialValueModel, {"trial_id": number + 1, "objective": objective, "value": value}
+            row = {"objective": objective, "value": value, "value_type": models.TrialValueModel.TrialValueType.FINITE}
+            yield models.TrialValueModel, {"trial_id": number + 1, **row}
     state = TrialState.FAIL if failed else TrialState.COMPLETE
     times = {"datetime_start": began, "datetime_complete": began + timedelta(seconds=9)}
     yield models.TrialModel, {"trial_id": number + 1, "number": number, "study_id": 1, "state": state, **times}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kdsearch.files import writable
@@ -94,19 +94,15 @@ def serve_program(
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End all processes of the server's session: politely, then at once."""
     _signal_all(server, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         server.wait(_ENDS_WITHIN_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     _signal_all(server, signal.SIGKILL)
     server.wait()
 
 
 def _signal_all(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # none is left
         os.killpg(server.pid, number)
-    except ProcessLookupError:
-        pass  # none is left
 
 
 def _answers(port: int, path: str) -> bool:

@@ -51,9 +51,7 @@ def check_store(uri: str) -> None:
     except sqlite3.DatabaseError as error:
         raise Mistake(f"{path} is no MLflow database ({error}); {remedy}") from None
     if tables and not {"experiments", "runs", "metrics"} <= tables:
-        raise Mistake(
-            f"{path} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); {remedy}"
-        )
+        raise Mistake(f"{path} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); {remedy}")
     for version in versions:
         _check_version(path, version)
 
@@ -70,8 +68,8 @@ def _check_version(path: Path, version: str) -> None:
         migrations.get_revision(version)
     except CommandError:
         raise Mistake(
-            f"{path} was written by a newer MLflow than {mlflow.__version__} (its version is {version}); update MLflow, "
-            "or move the file away: the next run of a study writes a new one"
+            f"{path} was written by a newer MLflow than {mlflow.__version__} (its version is {version}); "
+            "update MLflow, or move the file away: the next run of a study writes a new one"
         ) from None
     raise Mistake(
         f"{path} was written by an older MLflow (its version is {version}); "

@@ -59,11 +59,19 @@ def until_stopped() -> Iterator[None]:
 
 
 def serve_program(
-    command: Sequence[str], *, name: str, port: int, health: str, log: Path, environment: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    name: str,
+    port: int,
+    health: str,
+    log: Path,
+    environment: Mapping[str, str],
+    pages: Mapping[str, str],
 ) -> int:
     """Run a server that is a program of its own until it is stopped; gives the exit status: 1 where it ended by itself.
 
-    What it prints goes to `log`. Its address is printed once a GET of `health` is answered. All its processes end with
+    What it prints goes to `log`. Its address, and those of its `pages`, are printed once a GET of `health` is
+    answered. All its processes end with
     it: they are a session of their own, so that Ctrl-C reaches them through us alone.
     """
     print(f"starting {name} ...", flush=True)
@@ -79,7 +87,8 @@ def serve_program(
             while server.poll() is None and not _answers(port, health):
                 time.sleep(0.1)
             if server.poll() is None:
-                print(f"{name}: {address(port)} (Ctrl-C ends it)", flush=True)
+                print(f"{name}: {address(port)} (Ctrl-C ends it)")
+                print("".join(f"  {what}: {page}\n" for what, page in pages.items()), end="", flush=True)
                 server.wait()
         finally:
             ended_by_itself = server is not None and server.poll() is not None

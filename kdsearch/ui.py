@@ -4,11 +4,12 @@ import os
 import sys
 
 from kdsearch.mistakes import Mistake
-from kdsearch.serving import HOST, chosen_port, serve_program
-from kdsearch.tracking import check_store
+from kdsearch.serving import HOST, address, chosen_port, serve_program
+from kdsearch.tracking import study_pages
 from kdsearch.workspace import Workspace
 
 _PORT = 5000
+_SHOWN = 9
 
 
 def serve(workspace: str | None, port: int | None) -> int:
@@ -23,7 +24,7 @@ def serve(workspace: str | None, port: int | None) -> int:
     if not away and not (place.root / "mlflow.db").exists():
         raise Mistake(f"there is nothing to browse in {place.root} yet; run a study first, or name its --workspace")
     chosen = chosen_port(port, _PORT)
-    check_store(away or place.tracking_uri)
+    pages = study_pages(away or place.tracking_uri, address(chosen))
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     # a browser's open connections would otherwise keep it from ending
     command += ["--backend-store-uri", away or place.tracking_uri, "--uvicorn-opts", "--timeout-graceful-shutdown=2"]
@@ -32,6 +33,7 @@ def serve(workspace: str | None, port: int | None) -> int:
         name=f"MLflow on {place.root}",
         port=chosen,
         health="/health",
+        pages=dict(list(pages.items())[:_SHOWN]),
         log=place.root / "logs" / f"ui-{chosen}.txt",
         environment={
             **os.environ,

@@ -23,8 +23,8 @@ FLOORS = {
     4: ["screening", "space", "study", "trial"],
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
-        "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
-        "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
+        "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare",
+        "proof", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: ["frame", "importance", "progress", "report", "report.", "results"],
     7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "template", "ui"],
@@ -38,8 +38,9 @@ HOMES = {
     "ray": {"executors.ray"},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
-        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware"),
+        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
     },
+    "optuna_dashboard": {"dashboard"},
     "pebble": {"executors.local"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},

@@ -49,7 +49,11 @@ def cut(text: str, most: int) -> str:
 
 
 def points(lines: Iterable[Epoch], start_epochs: int) -> list[Point]:
-    """Lines of a curve as metrics by stage, whose step is the epoch of the whole budget."""
+    """Lines of a curve as metrics by stage, whose step is the epoch of the whole budget.
+
+    Without the seconds of each epoch, whose sums a trial has as metrics: MLflow draws a chart for every name, and gives
+    a list of runs the last value of each (benchmarks/mlflow_ui.py has what that costs).
+    """
     return [
         (
             f"{line['stage']}/{name}",
@@ -59,7 +63,7 @@ def points(lines: Iterable[Epoch], start_epochs: int) -> list[Point]:
         )
         for line in lines
         for name, value in line.items()
-        if name not in ("stage", "epoch", "at_ms")
+        if name not in ("stage", "epoch", "at_ms", "seconds", "evaluation_seconds")
     ]
 
 

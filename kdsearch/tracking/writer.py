@@ -65,23 +65,26 @@ class Writer:
         self._client.log_text(self._parent, content, name)
 
     def begin(self, record: TrialRecord) -> None:
-        """Show a trial as running."""
+        """Show a trial as running, which a run that is created is."""
+        found = record.number in self._ids
         run = self._run(record)
-        self._client.update_run(run, status="RUNNING")
+        if found:
+            self._client.update_run(run, status="RUNNING")
 
     def curve(self, number: int, lines: list[Epoch]) -> None:
         """Log lines of a running trial's curve; those of a trial that has no run yet come with its record."""
         if number in self._ids and number not in self._done:
-            self._log_lines(number, lines)
+            log(self._client, self._ids[number], metrics=self._fresh(number, lines))
 
     def trial(self, record: TrialRecord) -> None:
         """Bring a trial's run up to its record: all of its curve, its figures, its status."""
         if record.number in self._done or record.state == "screened":
             return
         run = self._run(record)
-        self._log_lines(record.number, record.curve)
+        curve = self._fresh(record.number, record.curve)
         self._client.set_terminated(run, status=_STATUS[record.state], end_time=record.ended_ms)
         if record.state == "running":
+            log(self._client, run, metrics=curve)
             return
         spent = {f"seconds_{name}": seconds for name, seconds in record.spent.items()}
         figures = {**record.known, **record.measured, "seconds": record.seconds or 0.0, **spent}
@@ -90,7 +93,7 @@ class Writer:
         tags = {"kdsearch.mirrored": "whole"}
         if record.reason:
             tags["kdsearch.reason"] = record.reason
-        log(self._client, run, metrics=_figures(figures, record.ended_ms), tags=tags)
+        log(self._client, run, metrics=[*curve, *_figures(figures, record.ended_ms)], tags=tags)
         self._done.add(record.number)
 
     def stand(
@@ -196,10 +199,11 @@ class Writer:
             points = self._client.get_metric_history(self._ids[number], f"{stage}/loss")
             self._logged[number] |= {(stage, point.step - before) for point in points}
 
-    def _log_lines(self, number: int, lines: list[Epoch]) -> None:
+    def _fresh(self, number: int, lines: list[Epoch]) -> list[Point]:
+        """What of the lines was not logged yet, as metrics."""
         fresh = [line for line in lines if (line["stage"], line["epoch"]) not in self._logged[number]]
-        log(self._client, self._ids[number], metrics=points(fresh, self._starts[number]))
         self._logged[number] |= {(line["stage"], line["epoch"]) for line in fresh}
+        return points(fresh, self._starts[number])
 
     def _create_parent(self, began_ms: int) -> str:
         name = f"search {self._facts.name}"

@@ -149,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
+    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
+    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
     return parser
 
 

@@ -194,6 +194,12 @@ def ui(arguments: argparse.Namespace) -> int:
     return serve(arguments.workspace, arguments.port)
 
 
+def dashboard(arguments: argparse.Namespace) -> int:
+    from kdsearch.dashboard import serve
+
+    return serve(**_place(arguments), port=arguments.port)
+
+
 def _program() -> str:
     """The command as the user typed it, so that what we print can be pasted."""
     typed = Path(sys.argv[0])

@@ -63,7 +63,9 @@ def watched(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts, wrong = [], []
 
     def open_page(path: Path, fragment: str = "", wait: str = READY, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
+        )
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(30_000)

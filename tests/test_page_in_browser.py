@@ -131,17 +131,16 @@ def test_all_trials_are_shown_on_demand_the_lost_ones_too(tab):
 
 
 def test_many_trials_are_turned_in_pages(opened):
-    given = material([trial(number, 1_000 + number, 0.5 + number / 10_000) for number in range(450)])
+    given = material([trial(number, 1_000 + number, 0.5 + number / 10_000) for number in range(250)])
     tab = opened(page_of(given, made_charts(given)))
     tab.click("[data-mode=all]")
     assert cells(tab, 1) == [str(number) for number in range(200)]
     tab.click("#pager button:has-text('Next')")
-    tab.click("#pager button:has-text('Next')")
-    assert cells(tab, 1) == [str(number) for number in range(400, 450)]
-    assert "401 to 450 of 450" in tab.inner_text("#pager")
+    assert cells(tab, 1) == [str(number) for number in range(200, 250)]
+    assert "201 to 250 of 250" in tab.inner_text("#pager")
     tab.locator("#trials th", has_text="parameters").locator("button").click()
     tab.locator("#trials th", has_text="parameters").locator("button").click()
-    assert cells(tab, 1)[:2] == ["449", "448"]
+    assert cells(tab, 1)[:2] == ["249", "248"]
 
 
 def odd():
@@ -203,8 +202,10 @@ def test_an_address_that_runs_code_is_no_link(tab):
 
 def test_a_mark_tells_its_trial_and_picks_it(tab):
     x, y = tab.evaluate("""() => {
-      const box = document.querySelectorAll('[data-chart=pareto] .scatterlayer .trace')[0]
-        .querySelectorAll('.point')[2].getBoundingClientRect();
+      const chart = document.querySelector('[data-chart=pareto]');
+      chart.scrollIntoView({ block: 'center' });
+      const marks = chart.querySelector('.scatterlayer .trace').querySelectorAll('.point');
+      const box = marks[2].getBoundingClientRect();
       return [box.x + box.width / 2, box.y + box.height / 2];
     }""")
     tab.mouse.move(x - 30, y)
@@ -233,7 +234,7 @@ def test_a_page_opens_with_the_trial_that_its_address_names(opened, made):
     assert tab.inner_text("#detail h2") == "Trial 4"
     assert tab.evaluate(PICKED)["pareto"] == [[[100], [0.6]]]
     tab.evaluate("location.hash = '#trial-99'")
-    assert tab.inner_text("#detail h2") == "Trial 4"
+    tab.wait_for_selector("#detail", state="hidden")  # there is no such trial
 
 
 def test_the_axis_is_switched_and_the_picked_mark_follows(tab):

@@ -3,7 +3,7 @@
 import pytest
 
 from kdsearch.report.charts.growth import chart, growth_figure, growth_numbers
-from kdsearch.report.spending import epochs_spent, minutes_at_work
+from kdsearch.report.spending import Spending
 from kdsearch.store import Inherited, Session
 from tests.made import curve, material, some, trial
 
@@ -47,15 +47,16 @@ RUNS = [Session(began_ms=100_000, seconds=2, workers=1, busy_seconds=1, student_
 
 
 def test_epochs_are_counted_when_they_ended_and_shared_ones_once():
-    assert epochs_spent(studied(), [0, 100_499, 100_500, 101_500, 162_500]).tolist() == [0, 0, 1, 3, 5]
+    spending = Spending.of(studied(), RUNS)
+    assert spending.epochs([0, 100_499, 100_500, 101_500, 162_500]).tolist() == [0, 0, 1, 3, 5]
 
 
 def test_minutes_leave_out_the_pause_between_runs():
     """The first run lasted 2 s; the second left no record of itself, and its two epochs took a second."""
     moments = [99_000, 101_000, 120_000, 162_000, 162_500]
-    found = minutes_at_work(studied(), RUNS, moments)
+    found = Spending.of(studied(), RUNS).minutes(moments)
     assert (60 * found).tolist() == pytest.approx([0, 1, 2, 2.5, 3])
-    assert minutes_at_work([], [], [5]).tolist() == [0]
+    assert Spending.of([], []).minutes([5]).tolist() == [0]
 
 
 def test_the_axis_switches_and_what_was_stopped_stands_below():

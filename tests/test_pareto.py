@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdsearch.pareto import epsilon_net, front, hypervolume, knee, ranks
+from kdsearch.pareto import epsilon_net, front, hypervolume, hypervolumes, knee, ranks
 
 # few different values, so that ties and equal points are common
 coordinates = st.integers(0, 6).map(float)
@@ -71,6 +71,11 @@ def test_hypervolume_does_not_depend_on_the_order(points, random):
     order = list(range(len(points)))
     random.shuffle(order)
     assert hypervolume(points[order], CORNER) == pytest.approx(hypervolume(points, CORNER))
+
+
+@given(points_2)
+def test_hypervolumes_are_those_of_each_beginning(points):
+    assert hypervolumes(points, CORNER).tolist() == [hypervolume(points[: n + 1], CORNER) for n in range(len(points))]
 
 
 @given(points_2, st.tuples(coordinates, coordinates))

@@ -1,7 +1,5 @@
 """The complete trials as charts need them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -72,6 +70,8 @@ def left_out(kept: int, among: int, what: str = "trials") -> str:
     )
 
 
-def states(table: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The rows in one of these states."""
-    return table[table["state"].isin(list(wanted))]
+def too_few(count: int, having: str = "") -> str:
+    """What a chart says that has fewer than `FEWEST` complete trials to go by; empty where it has enough."""
+    if count >= FEWEST:
+        return ""
+    return f"Needs {FEWEST} complete trials{having}, and has {count}: with fewer, a pattern would be noise."

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#808080"
-SCALE = "Cividis"
+SCALE = "Viridis"
 """The continuous scale for accuracies."""
 DIVERGING = [[0.0, VERMILLION], [0.5, "#B4B4B4"], [1.0, BLUE]]
 """From more errors than expected to fewer."""
@@ -26,14 +26,14 @@ _OTHER_MARKS = ((PURPLE, "triangle-up"), (SKY, "cross"), (VERMILLION, "x"))
 
 def layout(x_title: str, y_title: str) -> dict[str, object]:
     axis = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
-    title = {"standoff": 10, "font": {"size": 13}}
+    font = {"size": 13}
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": GREY, "family": "system-ui, sans-serif", "size": 13},
-        "margin": {"l": 10, "r": 10, "t": 36, "b": 10},
-        "xaxis": {**axis, "title": {"text": x_title, **title}},
-        "yaxis": {**axis, "title": {"text": y_title, **title}},
+        "margin": {"l": 10, "r": 10, "t": 24, "b": 44},
+        "xaxis": {**axis, "title": {"text": x_title, "font": font}},
+        "yaxis": {**axis, "title": {"text": y_title, "font": font, "standoff": 8}},
         "legend": {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"},
         "hoverlabel": {"align": "left"},
         "hovermode": "closest",
@@ -81,6 +81,16 @@ def rounded(values: Iterable[Any], digits: int = 5) -> list[float | None]:
     ]
 
 
+def lines(trials: Iterable[Any], x: Iterable[Any], y: Iterable[Any]) -> dict[str, list[Any]]:
+    """`x`, `y` and `customdata` of a trace that draws one line for each run of equal `trials`, None between them."""
+    numbers, xs, ys = list(trials), rounded(x), rounded(y)
+    breaks = [place for place in range(1, len(numbers)) if numbers[place] != numbers[place - 1]]
+    for place in reversed(breaks):
+        for values in (numbers, xs, ys):
+            values.insert(place, None)
+    return {"x": xs, "y": ys, "customdata": numbers}
+
+
 def errors_scale(beyond: ArrayLike) -> dict[str, Any]:
     """A colour axis for what accuracy's logit is beyond the expected: blue has fewer errors, vermillion more. Its ends
     are where 95 % of the values lie.
@@ -111,6 +121,8 @@ def bar(title: str) -> dict[str, Any]:
         "len": 0.6,
         "thickness": 10,
         "outlinewidth": 0,
+        "xpad": 0,
+        "ypad": 0,
         "title": {"text": title, "side": "top", "font": {"size": 12}},
         "tickfont": {"size": 11},
     }

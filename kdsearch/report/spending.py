@@ -1,6 +1,7 @@
 """What a study had spent at a moment: epochs, and minutes at work, the pauses between its runs left out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,36 +11,58 @@ from kdsearch.store import Session, TrialRecord
 Floats = NDArray[np.float64]
 
 
-def epochs_spent(records: Sequence[TrialRecord], moments_ms: ArrayLike) -> Floats:
-    """Epochs that all trials had trained by each of the moments (milliseconds since the epoch), shared ones once."""
-    ends_ms = np.sort([end for record in records for end in _epoch_ends(record)])
-    found = np.searchsorted(ends_ms, np.asarray(moments_ms, dtype=np.float64), side="right")
-    return found.astype(np.float64)
-
-
-def minutes_at_work(records: Sequence[TrialRecord], sessions: Sequence[Session], moments_ms: ArrayLike) -> Floats:
-    """Minutes from the first trial to each of the moments in which the study was at work: time in its runs, and time
-    in epochs of a run that left no record of itself, as one that was killed.
+@dataclass(frozen=True)
+class Spending:
+    """When a study's epochs ended, rising, and when it was `at work`, as spans (began, ended) that do not overlap; all
+    in milliseconds since the epoch.
     """
-    spans = [(session.began_ms, session.began_ms + 1000 * session.seconds) for session in sessions]
-    for record in records:
-        own = record.curve[len(record.curve) - record.epochs_trained :]
-        for line, end in zip(own, _epoch_ends(record), strict=True):
-            spans.append((end - 1000 * (line["seconds"] + line["evaluation_seconds"]), end))
-    moments = np.asarray(moments_ms, dtype=np.float64)
-    if not spans:
-        return np.zeros_like(moments)
-    ordered = np.array(sorted(spans), dtype=np.float64)
-    first = min((record.began_ms for record in records if record.began_ms), default=ordered[0, 0])
-    began, ended = np.maximum(ordered[:, 0], first), np.maximum(np.maximum.accumulate(ordered[:, 1]), first)
-    free = np.maximum(began[1:] - ended[:-1], 0)  # gaps before all spans but the first
-    idle = np.concatenate([[0.0], np.cumsum(free)])
-    place = np.searchsorted(began, moments, side="right") - 1
-    inside = np.minimum(moments, ended[np.maximum(place, 0)]) - began[0] - idle[np.maximum(place, 0)]
-    return np.asarray(np.where(place < 0, 0.0, inside) / 60_000)
+
+    epoch_ends: Floats
+    spans: Floats
+
+    @classmethod
+    def of(cls, records: Sequence[TrialRecord], sessions: Sequence[Session]) -> "Spending":
+        """Epochs count for the trial that trained them; trials of old do not say when one ended, and then it is when
+        the trial did. At work is time in the study's runs, from its first trial on, and time in epochs of a run that
+        left no record of itself, as one that was killed.
+        """
+        ends, seconds = [], []
+        for record in records:
+            own = record.curve[len(record.curve) - record.epochs_trained :]
+            over = record.ended_ms or record.began_ms
+            ends += [line.get("at_ms", over) for line in own]
+            seconds += [line["seconds"] + line["evaluation_seconds"] for line in own]
+        ended = np.array(ends, dtype=np.float64)
+        runs = [(session.began_ms, session.began_ms + 1000 * session.seconds) for session in sessions]
+        spans = np.vstack(
+            [np.reshape(runs, (-1, 2)), np.column_stack([ended - 1000 * np.array(seconds, dtype=np.float64), ended])]
+        )
+        first = min((record.began_ms for record in records if record.began_ms), default=-np.inf)
+        return cls(np.sort(ended), _joined(np.maximum(spans, first)))
+
+    def epochs(self, moments_ms: ArrayLike) -> Floats:
+        """Epochs trained by each of the moments."""
+        found = np.searchsorted(self.epoch_ends, np.asarray(moments_ms, dtype=np.float64), side="right")
+        return found.astype(np.float64)
+
+    def minutes(self, moments_ms: ArrayLike) -> Floats:
+        """Minutes at work until each of the moments."""
+        moments = np.asarray(moments_ms, dtype=np.float64)
+        if not len(self.spans):
+            return np.zeros_like(moments)
+        began, ended = self.spans.T
+        before = np.concatenate([[0.0], np.cumsum(ended - began)])  # at work in the spans before each
+        place = np.searchsorted(began, moments, side="right") - 1
+        inside = before[place] + np.minimum(moments, ended[place]) - began[place]
+        return np.asarray(np.where(place < 0, 0.0, inside) / 60_000)
 
 
-def _epoch_ends(record: TrialRecord) -> list[float]:
-    """When each epoch that this trial trained itself ended; trials of old do not say, and then it is their own end."""
-    own = record.curve[len(record.curve) - record.epochs_trained :]
-    return [float(line.get("at_ms", record.ended_ms or record.began_ms)) for line in own]
+def _joined(spans: Floats) -> Floats:
+    """The union of spans, (N, 2), as spans that do not overlap."""
+    if not len(spans):
+        return spans
+    began, ended = spans[np.argsort(spans[:, 0], kind="stable")].T
+    until = np.maximum.accumulate(ended)
+    opens = np.concatenate([[True], began[1:] > until[:-1]])
+    closes = np.concatenate([opens[1:], [True]])
+    return np.column_stack([began[opens], until[closes]])

@@ -3,12 +3,31 @@
 from collections.abc import Callable
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.charts import growth, pareto
+from kdsearch.report.charts import (
+    curves,
+    effort,
+    growth,
+    importances,
+    layers,
+    parallel,
+    pareto,
+    shape,
+    starts,
+    temperature,
+)
 from kdsearch.report.material import Material
 
 CHARTS: dict[str, Callable[[Material], Chart]] = {
     "pareto": pareto.chart,
     "growth": growth.chart,
+    "curves": curves.chart,
+    "temperature": temperature.chart,
+    "layers": layers.chart,
+    "shape": shape.chart,
+    "starts": starts.chart,
+    "importances": importances.chart,
+    "parallel": parallel.chart,
+    "effort": effort.chart,
 }
 """Every chart by its name, in the order in which the page shows them."""
 

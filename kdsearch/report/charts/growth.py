@@ -10,7 +10,7 @@ from kdsearch.report.axes import Axis, Switch
 from kdsearch.report.chart import Chart
 from kdsearch.report.ink import BLUE, GREY, ORANGE, VERMILLION, layout
 from kdsearch.report.material import Material
-from kdsearch.report.spending import epochs_spent, minutes_at_work
+from kdsearch.report.spending import Spending
 
 _AXES = {"epochs": "epochs spent", "minutes": "minutes at work", "order": "complete trials"}
 _LOST = {
@@ -74,9 +74,9 @@ def growth_numbers(material: Material) -> GrowthNumbers:
     ]
     lost = pd.DataFrame(rows, columns=["trial", "state", "moment"]).astype({"moment": float})
     lost["order"] = steps["moment"].searchsorted(lost["moment"], side="right")
+    spending = Spending.of(material.records, material.sessions)
     for part in (steps, lost):
-        part["epochs"] = epochs_spent(material.records, part["moment"])
-        part["minutes"] = minutes_at_work(material.records, material.sessions, part["moment"])
+        part["epochs"], part["minutes"] = spending.epochs(part["moment"]), spending.minutes(part["moment"])
     stopped = Counter(len(record.curve) for record in material.records if record.state == "pruned" and record.curve)
     return GrowthNumbers(
         steps=steps.drop(columns="moment"), lost=lost.drop(columns="moment"), rungs=dict(sorted(stopped.items()))

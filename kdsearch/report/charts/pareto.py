@@ -21,6 +21,8 @@ _TESTED = {"test_accuracy": ("distilled, test", VERMILLION), "alone_test_accurac
 _MARKS = {"failed": ("x-thin", VERMILLION), "screened": ("line-ns", GREY), "running": ("triangle-right-open", GREY)}
 _GUIDE = {"color": GREY, "width": 1, "dash": "dot"}
 _ASIDE = 0.97
+_MANY = 1_000
+"""Marks above which they are drawn smaller and let others shine through."""
 _SMALL_SHARE = 0.08
 _NOTE = (
     "Filled marks are the front, open ones the other complete trials; colour and shape say the start, the star is the "
@@ -155,7 +157,9 @@ def _add_start(switch: Switch, numbers: ParetoNumbers, start: str, colour: str, 
     points = mine[mine["on_front"] == on_front]
     if points.empty:
         return
-    marker = {"symbol": symbol, "size": 12} if on_front else {"symbol": f"{symbol}-open", "size": 7}
+    many = len(numbers.points) > _MANY
+    dominated = {"symbol": f"{symbol}-open", "size": 5 if many else 7, "opacity": 0.5 if many else 1}
+    marker = {"symbol": symbol, "size": 12} if on_front else dominated
     _add_marks(
         switch,
         points,
@@ -231,21 +235,10 @@ def _add_teacher(switch: Switch, figure: go.Figure, numbers: ParetoNumbers) -> N
         )
     if math.isnan(numbers.teacher_accuracy):
         return
-    levels = {"teacher": numbers.teacher_accuracy, "1 point below the teacher": numbers.teacher_accuracy - 0.01}
-    heights = {said: float(height(max(0.0, accuracy), numbers.validation)) for said, accuracy in levels.items()}
+    heights = [float(height(max(0.0, numbers.teacher_accuracy - drop), numbers.validation)) for drop in (0.0, 0.01)]
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "line": _GUIDE, "layer": "below"}
+    place = {"xref": "paper", "x": 1, "y": heights[1], "xanchor": "right", "yanchor": "top", "showarrow": False}
     figure.update_layout(
-        shapes=[line | {"y0": y, "y1": y} for y in heights.values()],
-        annotations=[
-            {
-                "text": said,
-                "xref": "paper",
-                "x": 0,
-                "y": y,
-                "xanchor": "left",
-                "yanchor": "bottom" if said == "teacher" else "top",
-            }
-            | {"showarrow": False, "font": {"size": 11, "color": GREY}}
-            for said, y in heights.items()
-        ],
+        shapes=[line | {"y0": y, "y1": y} for y in heights],
+        annotations=[place | {"text": "1 point below the teacher", "font": {"size": 11, "color": GREY}}],
     )

@@ -19,7 +19,7 @@ from kdsearch.store import TrialRecord
 
 _FEWEST = 10
 """Complete trials below which a forest sees patterns in noise."""
-_MOST = 300
+_MOST = 200
 """Trials that a forest is fitted to; evenly over the search where there are more: its time grows with their square."""
 _ROUNDING = 1e-9
 
@@ -39,7 +39,7 @@ class Importance:
 
 def importances(records: Sequence[TrialRecord], trials: Sequence[FrozenTrial], *, seed: int = 0) -> list[Importance]:
     """Every sampled parameter, the most important first; none where fewer than ten complete trials have one. Where more
-    than 300 have it 300 of them are looked at.
+    than 200 have it 200 of them are looked at.
 
     Parameters of one branch of the space alone are judged among the trials of that branch, beside those that all of
     these have. `trials` are Optuna's of the same numbers as `records`.

@@ -1,19 +1,13 @@
 """Two or more studies side by side, on one page."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
-
-from kdsearch import pareto
 from kdsearch.frame import front, pick
 from kdsearch.mistakes import Mistake
-from kdsearch.report.chart import Chart
+from kdsearch.report.charts.comparison import comparison_charts, comparison_numbers
 from kdsearch.report.columns import below, percent
-from kdsearch.report.ink import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, layout
 from kdsearch.report.material import Material
 from kdsearch.report.page import write_page
 from kdsearch.report.render import render
@@ -32,16 +26,21 @@ def comparison_page(materials: Sequence[Material]) -> str:
     names = [material.facts.name for material in materials]
     if len(set(names)) != len(names) or len(names) < 2:
         raise Mistake(f"a comparison needs two or more different studies, got {', '.join(names)}")
-    compared = _compared(materials)
+    numbers = comparison_numbers(materials)
+    volumes = [numbers.volumes[name] for name in names]
+    reference = (
+        f"accuracy above {numbers.reference_accuracy:.4g} times log10 of parameters below "
+        f"{numbers.reference_parameters:,.0f}"
+    )
     return render(
         "compare.html.j2",
-        compared.charts,
+        comparison_charts(materials),
         {},
         title=" vs ".join(names),
         names=names,
-        columns=study_columns(materials, compared.volumes),
-        sentence=sentence(names, compared.volumes),
-        reference=compared.reference,
+        columns=study_columns(materials, volumes),
+        sentence=sentence(names, volumes),
+        reference=reference,
         cautions=cautions(materials),
     )
 
@@ -116,58 +115,4 @@ def _knee(material: Material) -> dict[str, str]:
 
 
 def _accuracy(accuracy: float) -> str:
-    return "" if np.isnan(accuracy) else f"{100 * accuracy:.2f}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """`volumes`: each study's hypervolume from the common `reference`, said in words."""
-
-    charts: list[Chart]
-    volumes: list[float]
-    reference: str
-
-
-def _compared(materials: Sequence[Material]) -> Compared:
-    """Charts and hypervolumes at a common reference: a stand-in until `kdsearch.report.charts.comparison` is there."""
-    accuracy = min(material.facts.reference["accuracy"] for material in materials)
-    parameters = max(material.facts.reference["parameters"] for material in materials)
-    reference = np.array([-accuracy, np.log10(parameters)])
-    figure = go.Figure(layout=layout("parameters (log scale)", "validation accuracy"))
-    volumes = []
-    for material, colour in zip(materials, _colours(len(materials)), strict=True):
-        members = front(material.table)
-        volumes.append(pareto.hypervolume(_plane(members), reference))
-        figure.add_scatter(
-            x=members["parameters"].tolist(),
-            y=members["accuracy"].tolist(),
-            mode="lines+markers",
-            line={"shape": "hv", "color": colour},
-            name=material.facts.name,
-            hovertext=[f"trial {trial}" for trial in members.index],
-            hoverinfo="text",
-        )
-    figure.update_xaxes(type="log")
-    drawn = Chart(
-        name="fronts",
-        title="The fronts",
-        label="Validation accuracy against parameters of each study's front",
-        note="Higher and further left is better.",
-        figure=figure if any(volumes) else None,
-        missing="" if any(volumes) else "No study has a front above the common reference yet.",
-        tall=True,
-    )
-    return Compared(
-        charts=[drawn],
-        volumes=volumes,
-        reference=f"accuracy above {accuracy:.4g} times log10 of parameters below {parameters:,.0f}",
-    )
-
-
-def _colours(count: int) -> list[str]:
-    known = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
-    return [known[place % len(known)] for place in range(count)]
-
-
-def _plane(members: pd.DataFrame) -> pareto.Points:
-    return np.column_stack([-members["accuracy"].astype(float), np.log10(members["parameters"].astype(float))])
+    return "" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"

@@ -44,7 +44,14 @@ const colours = (layout) => {
   return found;
 };
 
-const draw = (name) => {
+const setAt = (layout, path, value) => {
+  const keys = path.split("."), last = keys.pop();
+  let place = layout;
+  for (const key of keys) place = place[key] ??= {};
+  place[last] = value;
+};
+
+const draw = (name, now = false) => {
   if (charts.has(name)) return;
   const node = document.querySelector(`[data-chart="${name}"]`);
   const figure = decoded(JSON.parse(byId(`${name}-data`).textContent));
@@ -61,15 +68,30 @@ const draw = (name) => {
   charts.set(name, chart);
   prepareLinks(chart, figure);
   node.replaceChildren();
-  Plotly.newPlot(node, figure.data, figure.layout, config);
-  Plotly.relayout(node, colours(figure.layout));
-  node.dataset.drawn = performance.now().toFixed(0);
-  offerAxes(chart);
-  link(chart);
+  for (const [path, value] of Object.entries(colours(figure.layout))) setAt(figure.layout, path, value);
+  const crowds = takeCrowds(figure.data);
+  Plotly.newPlot(node, figure.data, figure.layout, config); // once: a relayout would draw it all again
+  const whole = () => {
+    if (crowds.traces.length) Plotly.restyle(node, { x: crowds.x, y: crowds.y }, crowds.traces);
+    node.dataset.drawn = performance.now().toFixed(0);
+    offerAxes(chart);
+    link(chart);
+  };
+  if (crowds.traces.length && !now) requestAnimationFrame(() => setTimeout(whole));
+  else whole();
+};
+
+// Thousands of marks take seconds: they follow once what is few, the front above all, is on the screen.
+const CROWD = 1_000;
+const takeCrowds = (data) => {
+  const traces = data.map((_, number) => number).filter((number) => (data[number].customdata?.length ?? 0) > CROWD);
+  const taken = { traces, x: traces.map((number) => data[number].x), y: traces.map((number) => data[number].y) };
+  for (const number of traces) Object.assign(data[number], { x: [], y: [] });
+  return taken;
 };
 
 const drawAll = () => {
-  for (const node of document.querySelectorAll("[data-chart]")) draw(node.dataset.chart);
+  for (const node of document.querySelectorAll("[data-chart]")) draw(node.dataset.chart, true);
 };
 
 const recolour = () => {

@@ -179,3 +179,14 @@ def test_the_framed_pages_lead_nowhere():
         assert loads(page).fetched == []
         assert "a" not in loads(page).tags
         assert "127.0.0.1" not in page
+
+
+def test_trials_that_lack_an_objective_stand_on_no_front_and_the_page_says_so():
+    asked = facts(objectives=["accuracy", "latency_ms"])
+    slow = {"accuracy": 0.8, "parameters": 100, "latency_ms": 2.0}
+    page = report_page(material([trial(0, 100, 0.8, measured=slow), trial(1, 100, 0.9)], asked))
+    assert "1 of the 2 lack one of accuracy, latency_ms and so stand on no front" in page
+    assert data_blocks(page)["trials-data"]["front"] == [0]
+    none = report_page(material([trial(0, 100, 0.8)], asked))
+    assert "1 of the 1 lack one of accuracy, latency_ms" in none
+    assert set(data_blocks(none)) == {"trials-data"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kdsearch.files import writable, write_text
+from kdsearch.frame import front
 from kdsearch.report import tables
 from kdsearch.report.chart import Chart
 from kdsearch.report.charts import charts, growth, pareto
@@ -39,12 +40,12 @@ def report_page(material: Material) -> str:
 
 
 def page_of(material: Material, shown: Sequence[Chart]) -> str:
-    """The report with these charts, the first above the front's table: none before a trial is complete."""
+    """The report with these charts, the first above the front's table: none before a trial is on the front."""
     table, facts = material.table, material.facts
     listed, left_out = tables.reasons(table)
     return render(
         "report.html.j2",
-        shown if (table["state"] == "complete").any() else [],
+        shown if len(front(table)) else [],
         {"trials": trials_data(material)},
         **_common(material),
         headline=headline(material),

@@ -10,7 +10,7 @@ import pandas as pd
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
 from kdsearch.findings import ArmFinding, Finding
-from kdsearch.frame import RULES, front, hypervolume, pick
+from kdsearch.frame import RULES, comparable, front, hypervolume, pick
 from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
 from kdsearch.store import StudyFacts
@@ -188,6 +188,8 @@ def caution(table: pd.DataFrame, facts: StudyFacts) -> str:
         f"These are validation accuracies of one seed each, so {best}; one of the {size:,} validation examples is "
         f"{100 / size:.2g} points."
     )
+    if lacking := complete - len(comparable(table, facts)):
+        said += f" {lacking} of the {complete} lack one of {', '.join(facts.objectives)} and so stand on no front."
     if "test_accuracy" not in table:
         return f"{said} Nothing is confirmed on fresh seeds and the test split yet: kdsearch confirm does."
     confirmed = table.dropna(subset=["test_accuracy"])

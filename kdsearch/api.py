@@ -34,12 +34,14 @@ from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
-from kdsearch.study import VARIED, Source, Study
+from kdsearch.study import VARIED, Source, Study, check_name
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kdsearch.report import Material
 
 Where = str | os.PathLike[str]
 
@@ -257,27 +259,72 @@ def _confirmed(finding: Finding | None) -> dict[str, Any]:
 
 
 def write_report(
-    name: str, *, to: Where | None = None, workspace: Where | None = None, storage: str | None = None
+    name: str,
+    *others: str,
+    to: Where | None = None,
+    ui: str | None = None,
+    workspace: Where | None = None,
+    storage: str | None = None,
+    complain: Callable[[str], None] = print,
 ) -> Path:
-    """Write the study's page, by default to `reports/NAME/index.html`; gives its path."""
+    """Write the study's page, by default to `reports/NAME/index.html`; gives its path. With `others` the page compares
+    the studies instead, by default in `reports/NAME-vs-OTHER`.
+
+    `ui` is the address of an MLflow UI, to which the trials then lead (default: MLFLOW_TRACKING_URI where that is a web
+    address; a server that is lost is told to `complain`, and the page is without links). Raises `Mistake`, also where
+    the folder holds what kdsearch did not write.
+    """
     from kdsearch import report
     from kdsearch.files import writable
-    from kdsearch.importance import importances  # a second of scikit-learn's forests
+    from kdsearch.report.folders import check_ours
 
-    store = _store(name, Workspace.chosen(workspace), storage)
-    results = Results.of(store)
-    folder = Path(to) if to is not None else Path("reports") / name
+    names = [name, *others]
+    for one in names:
+        check_name(one)
+    folder = Path(to) if to is not None else Path("reports") / "-vs-".join(names)
+    place = Workspace.chosen(workspace)
     with writable(folder):
-        material = report.Material(
-            table=results.frame,
-            facts=results.facts,
-            records=results.records,
-            sessions=store.sessions(),
-            findings=results.findings,
-            importances=importances(results.records, store.frozen_trials()),
-            teacher_test=results.confirmed.teacher_test_accuracy,
-        )
-        return report.write_report(material, folder)
+        check_ours(folder)  # before the work is done
+        materials = [_material(one, place, storage) for one in names]
+        if others:
+            return report.write_comparison(materials, folder)
+        links = _links(place, materials[0].facts, ui, complain)
+        return report.write_report(dataclasses.replace(materials[0], links=links), folder)
+
+
+def _material(name: str, place: Workspace, storage: str | None) -> "Material":
+    from kdsearch.importance import importances  # a second of scikit-learn's forests
+    from kdsearch.report import Material
+
+    store = _store(name, place, storage)
+    results = Results.of(store)
+    return Material(
+        table=results.frame,
+        facts=results.facts,
+        records=results.records,
+        sessions=store.sessions(),
+        findings=results.findings,
+        importances=importances(results.records, store.frozen_trials()),
+        teacher_test=results.confirmed.teacher_test_accuracy,
+    )
+
+
+def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callable[[str], None]) -> dict[int, str]:
+    """The addresses of the trials' MLflow runs, none where no UI is known. One that was asked for must be there; a
+    tracking server that happens to be lost keeps no report from being written.
+    """
+    from kdsearch.tracking import run_links
+
+    if ui is not None:
+        return run_links(place, facts, ui)
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not address.startswith(("http://", "https://")):
+        return {}
+    try:
+        return run_links(place, facts, address)
+    except Mistake as mistake:
+        complain(f"the report has no links to MLflow: {mistake}")
+        return {}
 
 
 def export_student(
@@ -351,11 +398,15 @@ def _driven(folder: Path) -> bool:
 
 
 def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
-    from kdsearch.report import Material, pareto_page
+    from kdsearch.report import Material, growth_page, pareto_page
 
     results = Results(facts, records, confirmed)
     material = Material(table=results.frame, facts=facts, records=records)
-    pages = {"pareto.html": pareto_page(material), "front.csv": results.front.to_csv()}
+    pages = {
+        "pareto.html": pareto_page(material),
+        "growth.html": growth_page(material),
+        "front.csv": results.front.to_csv(),
+    }
     if results.findings:
         pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
     return pages

@@ -130,9 +130,12 @@ def parser() -> argparse.ArgumentParser:
     confirm.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
     confirm.add_argument("--engine", choices=("local", "inline"), default="local", help="where runs are trained")
     confirm.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
-    report = command("report", commands.report, "write reports/NAME/index.html")
-    report.add_argument("name", metavar="NAME")
-    report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME")
+    report = command("report", commands.report, "write reports/NAME/index.html, or a page that compares studies")
+    report.add_argument("names", nargs="+", metavar="NAME", help="a study, or several to be seen side by side")
+    report.add_argument("--to", metavar="DIR", help="another folder than reports/NAME or reports/NAME-vs-NAME")
+    report.add_argument(
+        "--ui", metavar="ADDRESS", help="of an MLflow UI to link trials to, such as http://127.0.0.1:5000"
+    )
 
     export = command("export", commands.export, "write the best student's files and prove them in a fresh process")
     export.add_argument("name", metavar="NAME")
@@ -146,6 +149,8 @@ def parser() -> argparse.ArgumentParser:
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
+    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
+    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
     return parser
 
 

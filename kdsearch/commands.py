@@ -161,7 +161,7 @@ def confirm(arguments: argparse.Namespace) -> int:
 def report(arguments: argparse.Namespace) -> int:
     from kdsearch import api
 
-    print(api.write_report(arguments.name, to=arguments.to, **_place(arguments)))
+    print(api.write_report(*arguments.names, to=arguments.to, ui=arguments.ui, **_place(arguments)))
     return DONE
 
 
@@ -192,6 +192,12 @@ def ui(arguments: argparse.Namespace) -> int:
     from kdsearch.ui import serve
 
     return serve(arguments.workspace, arguments.port)
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    from kdsearch.dashboard import serve
+
+    return serve(**_place(arguments), port=arguments.port)
 
 
 def _program() -> str:

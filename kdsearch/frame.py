@@ -44,11 +44,19 @@ def frame(records: Sequence[TrialRecord], facts: StudyFacts) -> pd.DataFrame:
     table = table.set_index("trial").sort_index()
     table["share"] = table["parameters"] / facts.teacher["parameters"]
     table["on_front"] = False
-    complete = table[table["state"] == "complete"]
-    if len(complete):
-        table.loc[complete.index[pareto.front(_points(complete, facts.objectives))], "on_front"] = True
+    measured = comparable(table, facts)
+    if len(measured):
+        table.loc[measured.index[pareto.front(_points(measured, facts.objectives))], "on_front"] = True
     table["hypervolume"] = _hypervolumes(table, facts)
     return table
+
+
+def comparable(table: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
+    """The complete trials that have all of the study's objectives: the others can stand on no front."""
+    complete = table[table["state"] == "complete"]
+    if any(name not in table for name in facts.objectives):
+        return complete[:0]
+    return complete.dropna(subset=list(facts.objectives))
 
 
 def front(table: pd.DataFrame) -> pd.DataFrame:

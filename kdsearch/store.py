@@ -5,8 +5,10 @@ Values of several objectives have no intermediate values in Optuna, so curves ar
 """
 
 import dataclasses
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -235,7 +237,8 @@ class Store:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
-        return self._storage.get_all_trials(self._id, deepcopy=False)
+        with _uncollected():
+            return self._storage.get_all_trials(self._id, deepcopy=False)
 
     def records(self) -> list[TrialRecord]:
         return [_record(trial) for trial in self.frozen_trials()]
@@ -314,6 +317,20 @@ class Store:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: among the hundred thousand rows of a large study, none of which is any, it takes
+    a third of the time.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _result(curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None) -> str:

@@ -40,6 +40,15 @@ _LONGEST = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def check_name(name: object) -> None:
+    """Raise `Mistake` for what is no study's name: folders are called by it."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Mistake(
+            f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
+            f"got {name!r}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """Something a search optimizes. `known` objectives follow from the recipe alone, before any training."""
@@ -105,11 +114,7 @@ class Study:
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise Mistake(
-                f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
-                f"got {self.name!r}"
-            )
+        check_name(self.name)
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) != len(self.objectives):
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")

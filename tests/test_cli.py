@@ -222,6 +222,17 @@ def test_an_unknown_study_is_answered_with_the_known_ones(done, wrong, command):
     assert "there is no study 'none' here; there are: small" in wrong(*command, "--workspace", folder / "runs")
 
 
+def test_a_report_compares_different_studies_and_leaves_other_folders_alone(done, wrong, tmp_path):
+    folder, _ = done
+    place = ("--workspace", folder / "runs", "--to", tmp_path)
+    assert "two or more different studies, got small, small" in wrong("report", "small", "small", *place)
+    assert "there is no study 'none' here" in wrong("report", "small", "none", *place)
+    assert "must begin with http:// or https://" in wrong("report", "small", "--ui", "javascript:1", *place)
+    (tmp_path / "index.html").write_text("my own page")
+    assert "not written by kdsearch; name another with --to DIR" in wrong("report", "small", *place)
+    assert (tmp_path / "index.html").read_text() == "my own page"
+
+
 def test_no_database_is_made_by_reading(tmp_path, wrong):
     assert "there is no database" in wrong("status", "small", "--workspace", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -24,11 +24,11 @@ FLOORS = {
     4: ["screening", "space", "study", "trial"],
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
-        "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
-        "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
+        "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare",
+        "proof", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
-    6: ["findings", "frame", "importance", "progress", "report", "report.", "results"],
-    7: ["__main__", "api", "cli", "commands", "tables", "template", "ui"],
+    6: ["frame", "importance", "progress", "report", "report.", "results"],
+    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
@@ -39,8 +39,9 @@ HOMES = {
     "ray": {"executors.ray"},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
-        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware"),
+        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
     },
+    "optuna_dashboard": {"dashboard"},
     "pebble": {"executors.local"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},

@@ -64,7 +64,7 @@ def test_every_trial_is_a_child_run_with_recipe_curves_and_figures(tmp_path, run
     assert [artifact.path for artifact in client.list_artifacts(first.info.run_id)] == ["recipe.json"]
     assert (first.info.status, trials[1].info.status, parent.info.status) == ("FINISHED", "FAILED", "FINISHED")
     assert "no more patience" in trials[1].data.tags["kdsearch.reason"]
-    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"front.csv", "pareto.html"}
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"front.csv", "growth.html", "pareto.html"}
 
 
 def test_a_continued_search_adds_to_its_runs_and_repeats_none(tmp_path, runs_of):

@@ -10,7 +10,7 @@ import pandas as pd
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
 from kdsearch.findings import ArmFinding, Finding
-from kdsearch.frame import RULES, front, hypervolume, pick
+from kdsearch.frame import RULES, comparable, front, hypervolume, pick
 from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
 from kdsearch.store import StudyFacts
@@ -21,9 +21,12 @@ STATES = ("complete", "pruned", "screened", "failed", "running")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
+    """`key` is the frame's column that it sorts and filters by; empty where its text does."""
+
     title: str
     cells: list[str]
     number: bool = True
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +52,11 @@ def front_columns(table: pd.DataFrame, facts: StudyFacts) -> list[Column]:
     picks = {rule: pick(table, facts, rule) for rule in RULES}
     picked = [", ".join(rule for rule, trial in picks.items() if trial == member) for member in members.index]
     columns = [
-        Column(title="trial", cells=[str(trial) for trial in members.index]),
-        Column(title="parameters", cells=_shown(members["parameters"])),
-        Column(title="validation accuracy, %", cells=[f"{100 * accuracy:.2f}" for accuracy in members["accuracy"]]),
+        Column(title="trial", key="trial", cells=[str(trial) for trial in members.index]),
+        Column(title="parameters", key="parameters", cells=_shown(members["parameters"])),
+        Column(title="validation accuracy, %", key="accuracy", cells=[f"{100 * a:.2f}" for a in members["accuracy"]]),
         Column(title="points below teacher", cells=[below(facts.teacher["accuracy"], a) for a in members["accuracy"]]),
-        Column(title="% of teacher's", cells=[percent(share) for share in members["share"]]),
+        Column(title="% of teacher's", key="share", cells=[percent(share) for share in members["share"]]),
     ]
     if "test_accuracy" in members:
         columns[2:2] = _confirmed_columns(members)
@@ -62,7 +65,7 @@ def front_columns(table: pd.DataFrame, facts: StudyFacts) -> list[Column]:
     students = student_columns(members)
     recipe = ("start", "loss", "temperature", "alpha") if _varied_loss(members) else ("start", "temperature", "alpha")
     for name in [*further, *(c for c in recipe if c in members), *students]:
-        columns.append(Column(title=name, cells=_shown(members[name]), number=_numeric(members[name])))
+        columns.append(Column(title=name, key=name, cells=_shown(members[name]), number=_numeric(members[name])))
     return columns
 
 
@@ -73,18 +76,23 @@ def _confirmed_columns(members: pd.DataFrame) -> list[Column]:
         rows = zip(members[mean], members[f"{stem}_low"], members[f"{stem}_high"], strict=True)
         return [f"{100 * m:.2f} ({100 * low:.2f} to {100 * high:.2f})" if has(m) else "" for m, low, high in rows]
 
-    told = [Column(title="test accuracy, %, fresh seeds", cells=accuracies("test_accuracy", "test"))]
+    tests = accuracies("test_accuracy", "test")
+    told = [Column(title="test accuracy, %, fresh seeds", key="test_accuracy", cells=tests)]
     if "alone_test_accuracy" in members:
-        told.append(Column(title="the same student alone", cells=accuracies("alone_test_accuracy", "alone")))
+        alone = accuracies("alone_test_accuracy", "alone")
+        told.append(Column(title="the same student alone", key="alone_test_accuracy", cells=alone))
         verdicts = [str(verdict) if has(verdict) else "" for verdict in members["verdict"]]
-        told.append(Column(title="distilled is", cells=verdicts, number=False))
+        told.append(Column(title="distilled is", key="verdict", cells=verdicts, number=False))
     return told
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingTable:
+    """`pooled`: over several members of the front."""
+
     title: str
     columns: list[Column]
+    pooled: bool
 
 
 def finding_table(finding: Finding, table: pd.DataFrame) -> FindingTable:
@@ -103,6 +111,7 @@ def finding_table(finding: Finding, table: pd.DataFrame) -> FindingTable:
     beside = f"{first} minus this, points" if confirmation else f"this minus {first}, points"
     return FindingTable(
         title=title,
+        pooled=finding.members > 1,
         columns=[
             Column(title="recipe", cells=[arm.label for arm in arms], number=False),
             Column(title="test accuracy, %", cells=[_interval(arm.test) for arm in arms]),
@@ -179,6 +188,8 @@ def caution(table: pd.DataFrame, facts: StudyFacts) -> str:
         f"These are validation accuracies of one seed each, so {best}; one of the {size:,} validation examples is "
         f"{100 / size:.2g} points."
     )
+    if lacking := complete - len(comparable(table, facts)):
+        said += f" {lacking} of the {complete} lack one of {', '.join(facts.objectives)} and so stand on no front."
     if "test_accuracy" not in table:
         return f"{said} Nothing is confirmed on fresh seeds and the test split yet: kdsearch confirm does."
     confirmed = table.dropna(subset=["test_accuracy"])

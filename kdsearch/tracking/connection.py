@@ -1,0 +1,77 @@
+"""The way to an MLflow store: a client of it, after a look at what a database file really is."""
+
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdsearch.mistakes import Mistake
+from kdsearch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+
+
+def connect(workspace: Workspace) -> "MlflowClient":
+    """A client of the store that MLFLOW_TRACKING_URI names, else of the workspace's own. Raises `Mistake` as
+    `check_store` does.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri
+    # a server that does not answer is given up on in seconds, not in MLflow's default of many minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    check_store(uri)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # after the import, which sets them up
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
+
+
+def check_store(uri: str) -> None:
+    """Raise `Mistake` where the SQLite file at `uri` is none of MLflow's, or of another version of it.
+
+    MLflow itself would create its tables in a foreign database. A file that is not there yet is no mistake, and a
+    server or a database that is none of SQLite's speaks for itself.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or not path.exists():
+        return
+    remedy = "move it away, or name another store with MLFLOW_TRACKING_URI"
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            kept = "alembic_version" in tables
+            versions = [name for (name,) in database.execute("select version_num from alembic_version")] if kept else []
+    except sqlite3.DatabaseError as error:
+        raise Mistake(f"{path} is no MLflow database ({error}); {remedy}") from None
+    if tables and not {"experiments", "runs", "metrics"} <= tables:
+        raise Mistake(f"{path} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); {remedy}")
+    for version in versions:
+        _check_version(path, version)
+
+
+def _check_version(path: Path, version: str) -> None:
+    import mlflow
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    migrations = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    if version in migrations.get_heads():
+        return
+    try:
+        migrations.get_revision(version)
+    except CommandError:
+        raise Mistake(
+            f"{path} was written by a newer MLflow than {mlflow.__version__} (its version is {version}); "
+            "update MLflow, or move the file away: the next run of a study writes a new one"
+        ) from None
+    raise Mistake(
+        f"{path} was written by an older MLflow (its version is {version}); "
+        f"back it up and run: mlflow db upgrade {_SQLITE}{path}"
+    )

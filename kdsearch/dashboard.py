@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 
 from kdsearch.mistakes import Mistake
-from kdsearch.serving import HOST, address, chosen_port, until_stopped
+from kdsearch.serving import HOST, chosen_port, say_address, until_stopped
 from kdsearch.store import open_storage
 from kdsearch.workspace import Workspace
 
@@ -31,11 +31,7 @@ def serve(workspace: str | None, storage: str | None, port: int | None) -> int:
     open_storage(url, create=False)  # for what it has to say of a database that will not do
     chosen = chosen_port(port, _PORT)
     with until_stopped(), make_server(HOST, chosen, _at_home(wsgi(_Searches(url))), _Server, _Quiet) as server:
-        print(
-            f"Optuna's dashboard on {place.root if storage is None else 'the database'}: {address(chosen)} "
-            "(Ctrl-C ends it)",
-            flush=True,
-        )
+        say_address(f"Optuna's dashboard on {place.root if storage is None else 'the database'}", chosen)
         server.serve_forever()
     return 0
 

@@ -36,6 +36,12 @@ def address(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
+def say_address(name: str, port: int, pages: Mapping[str, str] | None = None) -> None:
+    """Say where a server that answers now is, and where its pages are, by what they show."""
+    lines = [f"{name}: {address(port)}", *(f"  {what}: {page}" for what, page in (pages or {}).items())]
+    print("\n".join([*lines, "Ctrl-C ends it"]), flush=True)
+
+
 @contextmanager
 def until_stopped() -> Iterator[None]:
     """Ctrl-C, a polite kill and a closed terminal end the block, whatever it is doing; what asks again while it is
@@ -87,8 +93,7 @@ def serve_program(
             while server.poll() is None and not _answers(port, health):
                 time.sleep(0.1)
             if server.poll() is None:
-                print(f"{name}: {address(port)} (Ctrl-C ends it)")
-                print("".join(f"  {what}: {page}\n" for what, page in pages.items()), end="", flush=True)
+                say_address(name, port, pages)
                 server.wait()
         finally:
             ended_by_itself = server is not None and server.poll() is not None

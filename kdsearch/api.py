@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from kdsearch import frame as frames
 from kdsearch.accounting import account
@@ -59,8 +60,9 @@ def run(
     smoke: bool = False,
     confirm: bool = True,
     listeners: Sequence[Listener] = (),
+    progress: bool | None = None,
     track: bool = True,
-    complain: Callable[[str], None] = print,
+    complain: Callable[[str], None] | None = None,
 ) -> Results:
     """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false). Unless `confirm`
     is false it ends with the confirmation of at most three front members: knee, most accurate, and the smallest within
@@ -68,9 +70,10 @@ def run(
 
     `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
     rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
-    Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once. `complain`
-    gets what is worth a line besides. Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped
-    while the teacher is trained.
+    Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once.
+    `progress` is shown in a notebook, in one display that is kept up to date, and not in a script, unless it is True or
+    False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
+    what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
     """
     source = _given(study)
     if smoke:
@@ -78,7 +81,7 @@ def run(
     place = Workspace.chosen(workspace)
     with interrupts() as interrupted, ExitStack() as stack:
         loaded = study if isinstance(study, Study) and not smoke else source.load()
-        heard = list(listeners)
+        heard, complain = _shown(progress, listeners, complain, stack)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
         taken: list[Confirmed] = []
@@ -119,8 +122,9 @@ def confirm_study(
     workers: int | None = None,
     engine: str = "local",
     listeners: Sequence[Listener] = (),
+    progress: bool | None = None,
     track: bool = True,
-    complain: Callable[[str], None] = print,
+    complain: Callable[[str], None] | None = None,
 ) -> Results:
     """Train front members again on `seeds` fresh seeds, each beside the same student alone and the `controls` asked for
     ("permuted", "starts"), and read the test split once for every run.
@@ -129,7 +133,8 @@ def confirm_study(
     differ in that choice alone are trained instead. `trials` are the members: by default the whole front, in a
     comparison the three that a search confirms. What was trained before is not trained again, and an interrupted call
     is gone on with by the same call. `study` is a stored study's name, or a study file or `Study`, which need not have
-    been searched for comparisons of its own; `file` is where a stored study's file is now. Raises `Mistake`.
+    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress` and `complain`
+    are as for `run`. Raises `Mistake`.
     """
     place = Workspace.chosen(workspace)
     stored = isinstance(study, str) and not study.endswith(".py")
@@ -138,7 +143,7 @@ def confirm_study(
         _store(source.load().name, place, storage)  # before a teacher is trained for a study that has no trials
     taken: list[Results] = []
     with interrupts() as interrupted, ExitStack() as stack:
-        heard = list(listeners)
+        heard, complain = _shown(progress, listeners, complain, stack)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
         tell = to_all(heard)
@@ -166,6 +171,18 @@ def confirm_study(
             stopping=interrupted,
         )
     return taken[0]
+
+
+def _shown(
+    progress: bool | None, listeners: Sequence[Listener], complain: Callable[[str], None] | None, stack: ExitStack
+) -> tuple[list[Listener], Callable[[str], None]]:
+    """The listeners, with a screen for as long as `stack` is open where progress is shown, and who gets complaints."""
+    from kdsearch.progress import in_notebook, listener
+
+    if not (in_notebook() if progress is None else progress):
+        return list(listeners), complain or print
+    screen = stack.enter_context(listener(Console()))
+    return [*listeners, screen], complain or screen.say
 
 
 def _members(

@@ -26,7 +26,7 @@ FLOORS = {
         "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
         "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
-    6: ["findings", "frame", "importance", "progress", "report", "report.", "results"],
+    6: ["findings", "frame", "importance", "progress", "progress.", "report", "report.", "results"],
     7: ["__main__", "api", "cli", "commands", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -41,6 +41,7 @@ HOMES = {
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware"),
     },
     "pebble": {"executors.local"},
+    "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
 }

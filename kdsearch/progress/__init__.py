@@ -32,14 +32,16 @@ class Screen(Protocol):
 
 
 def listener(console: Console, style: Style = "live") -> Screen:
-    """ "live" is a panel where `console` is a terminal, and one line per event (what "plain" always is) where it is
-    none; in a notebook it is one display. "quiet" tells of warnings and failures alone, on standard error.
+    """What shows progress on `console`: "live" is a panel where that is a terminal that takes Unicode, one display in a
+    notebook, and elsewhere one line per event, what "plain" always is. "quiet" tells of warnings and failures alone, on
+    standard error.
     """
     if style == "quiet":
         return Quiet(Console(stderr=True))
     if style == "live" and in_notebook():
         return Notebook()
-    return LivePanel(console) if style == "live" and console.is_terminal else Lines(console)
+    live = style == "live" and console.is_terminal and console.encoding.startswith("utf")
+    return LivePanel(console) if live else Lines(console)
 
 
 __all__ = ["JsonLog", "Screen", "Style", "clock", "in_notebook", "listener", "own_stdout", "printable", "say"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.box import ASCII, ROUNDED
+from rich.box import ROUNDED
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -20,25 +21,29 @@ _TABLE = 54
 _MEMBERS = 8
 
 
-def draw(picture: Picture, width: int, height: int, *, ascii_only: bool = False) -> RenderableType:
+def draw(picture: Picture, width: int, height: int) -> RenderableType:
     """At most `width` columns and `height` rows. From 60 columns and 24 rows on there is a frame and the front is a
     plot, beside a table from 110 columns on; below, there is a table of at most eight members of the front.
     """
     framed = width >= _WIDE and height >= _HIGH
     inner, rows = (min(width, 132) - 4, height - 3) if framed else (width, height - 1)
-    parts = _parts(picture, inner, max(3, rows), framed, ascii_only)
+    parts = _parts(picture, inner, max(3, rows), framed)
     if not framed:
-        return Group(*parts)
-    title = Text(f" {words.printable(picture.name) or 'kdsearch'} ", style="bold", overflow="ellipsis")
-    box = ASCII if ascii_only else ROUNDED
-    return Panel(Group(*parts), title=title, title_align="left", box=box, width=min(width, 132), border_style="dim")
+        return Constrain(Group(*parts), width)
+    title = _cut(f" {_title(picture)}", inner - 4, "bold").append(" ")
+    return Panel(Group(*parts), title=title, title_align="left", box=ROUNDED, width=inner + 4, border_style="dim")
 
 
-def _parts(picture: Picture, width: int, rows: int, framed: bool, ascii_only: bool) -> list[RenderableType]:
+def _title(picture: Picture) -> str:
+    return words.printable(picture.name) or "kdsearch"
+
+
+def _parts(picture: Picture, width: int, rows: int, framed: bool) -> list[RenderableType]:
+    named = "" if framed else f"{_cut(_title(picture), width // 3).plain} "
     if picture.repeats is not None:
-        return _repeats(picture.repeats, width, rows)
+        return _repeats(picture.repeats, f"{named}fresh seeds", width, rows)
     if picture.search is not None:
-        return _search(picture.search, width, rows, framed, ascii_only)
+        return _search(picture.search, named.strip() or "trials", width, rows, framed)
     return _teacher(picture, width)
 
 
@@ -57,23 +62,23 @@ def _teacher(picture: Picture, width: int) -> list[RenderableType]:
     ]
 
 
-def _search(tally: SearchTally, width: int, rows: int, framed: bool, ascii_only: bool) -> list[RenderableType]:
+def _search(tally: SearchTally, what: str, width: int, rows: int, framed: bool) -> list[RenderableType]:
     told = f"{tally.done}/{tally.target}"
-    head: list[RenderableType] = [_bar("trials", tally.done, tally.target, told, width), _times(tally, width)]
-    foot = _figures(tally, width, ascii_only)
+    head: list[RenderableType] = [_bar(what, tally.done, tally.target, told, width), _times(tally, width)]
+    foot = _figures(tally, width)
     work = _workers(tally.slots.rows(), width, max(1, min(rows // 2, rows - len(head) - len(foot))))
     left = rows - len(head) - len(foot) - len(work)
     middle: list[RenderableType] = []
     if tally.complete and framed and left >= 8:
-        middle = [Text(), *_plots(tally, width, min(_PLOT[1], left - 2), ascii_only), Text()]
+        middle = [Text(), *_plots(tally, width, min(_PLOT[1], left - 2)), Text()]
     elif tally.front and left >= 3:
         middle = [_members(_spread(tally.front, min(_MEMBERS, left - 1)), tally, width)]
     return [*head, *work, *middle, *foot]
 
 
-def _repeats(tally: RepeatsTally, width: int, rows: int) -> list[RenderableType]:
+def _repeats(tally: RepeatsTally, what: str, width: int, rows: int) -> list[RenderableType]:
     told = f"{tally.done}/{tally.wanted}"
-    head: list[RenderableType] = [_bar("fresh seeds", tally.done, tally.wanted, told, width), _times(tally, width)]
+    head: list[RenderableType] = [_bar(what, tally.done, tally.wanted, told, width), _times(tally, width)]
     work = _workers(tally.slots.rows(), width, max(1, rows // 2 - len(head)))
     left = rows - len(head) - len(work) - 1
     table = _table("recipe", "runs", "test")
@@ -99,12 +104,11 @@ def _times(tally: SearchTally | RepeatsTally, width: int) -> Text:
     return _cut(", ".join(parts), width, "dim")
 
 
-def _figures(tally: SearchTally, width: int, ascii_only: bool) -> list[Text]:
+def _figures(tally: SearchTally, width: int) -> list[Text]:
     """Front, best, hypervolume and epochs in two lines, or three where they are short."""
     front = f"front {len(tally.front)}" + (f", {words.best(tally.best)}" if tally.best is not None else "")
     volume = Text(f"hypervolume {tally.hypervolume:.3f} ")
-    if not ascii_only:
-        volume.append(plot.sparkline(tally.growth, max(8, min(32, width - 70))), style="green")
+    volume.append(plot.sparkline(tally.growth, max(8, min(32, width - 70))), style="green")
     saved = [
         f"{epochs:,} saved by {how}"
         for how, epochs in (("early stopping", tally.epochs_stopped), ("shared starts", tally.epochs_shared))
@@ -140,6 +144,9 @@ def _worker_lines(rows: Sequence[Work | None], workers: int, width: int) -> Iter
         7 if wide else 6,
     ]
     spare = width - sum(widths) - gap * sum(cells > 0 for cells in widths[1:])
+    if spare < 0 and wide:  # rather the whole title than the student
+        spare += widths[2] + gap
+        widths[2] = 0
     widths[1] = max(4, widths[1] + min(0, spare))
     widths[5] += min(16, max(0, spare))
     for number, work in enumerate(rows, 1):
@@ -149,16 +156,16 @@ def _worker_lines(rows: Sequence[Work | None], workers: int, width: int) -> Iter
                 line.add_column(
                     width=cells, no_wrap=True, overflow="ellipsis", justify="right" if place > 3 else "left"
                 )
-        held = _work(work, wide, widths[5]) if work is not None else [Text("free", style="dim")]
+        held = _work(work, widths[2] > 0, widths[5]) if work is not None else [Text("free", style="dim")]
         line.add_row(Text(f"{word}{number}", style="dim"), *held)
         yield line
 
 
-def _work(work: Work, wide: bool, bar: int) -> list[RenderableType]:
+def _work(work: Work, with_student: bool, bar: int) -> list[RenderableType]:
     accuracy = f"{work.accuracy:.2%}" if work.accuracy is not None else ""
     return [
         _name(work.title),
-        *([_name(work.student, "dim")] if wide else []),
+        *([_name(work.student, "dim")] if with_student else []),
         _name(work.stage or "begins", "cyan"),
         Text(_epochs(work)),
         _progress(work.epoch, work.epochs, bar),
@@ -170,7 +177,7 @@ def _epochs(work: Work) -> str:
     return f"{work.epoch}/{work.epochs}"
 
 
-def _plots(tally: SearchTally, width: int, height: int, ascii_only: bool) -> list[RenderableType]:
+def _plots(tally: SearchTally, width: int, height: int) -> list[RenderableType]:
     beside = width >= _WIDER - 4
     across = min(_PLOT[0], width - _TABLE if beside else width)
     lines = plot.plot(
@@ -180,12 +187,11 @@ def _plots(tally: SearchTally, width: int, height: int, ascii_only: bool) -> lis
         validation=tally.facts.data["validation"],
         width=across,
         height=height - 1,
-        ascii_only=ascii_only,
     )
     legend = Text("accuracy by parameters  ", style="dim", no_wrap=True, overflow="ellipsis")
     signs = {"● front": "bold green", "  · dominated": "bright_black", "  ★ teacher": "bold yellow"}
     for sign, style in signs.items():
-        legend.append("".join(plot.PLAIN.get(one, one) for one in sign) if ascii_only else sign, style=style)
+        legend.append(sign, style=style)
     drawn = [legend, *lines]
     if not beside:
         return list(drawn)

@@ -43,8 +43,7 @@ class LivePanel:
     def _draw(self) -> RenderableType:
         with self._lock:
             size = self._console.size
-            ascii_only = not self._console.encoding.startswith("utf")
-            return draw(self._picture, size.width, size.height, ascii_only=ascii_only)
+            return draw(self._picture, size.width, size.height)
 
 
 def _is_kept(happening: Happening) -> bool:

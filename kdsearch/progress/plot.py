@@ -10,7 +10,6 @@ Point = tuple[float, float]
 """Parameters and accuracy."""
 
 FRONT, DOMINATED, TEACHER = "●", "·", "★"
-PLAIN = {FRONT: "o", DOMINATED: ".", TEACHER: "*", "│": "|", "─": "-", "└": "+"}
 _STYLES = {FRONT: "bold green", DOMINATED: "bright_black", TEACHER: "bold yellow"}
 _BARS = "▁▂▃▄▅▆▇█"
 _LABEL = 7
@@ -45,7 +44,6 @@ def plot(
     validation: int,
     width: int,
     height: int,
-    ascii_only: bool = False,
 ) -> list[Text]:
     """`height` lines of at most `width` cells, axes included; `height` of at least 4, `width` of at least 20.
 
@@ -66,8 +64,8 @@ def plot(
     for row in reversed(range(up.cells)):
         accuracy = 1 - 10 ** -up.value(row) + 0.5 / validation
         label = f"{min(1.0, max(0.0, accuracy)):.1%}" if row in labelled else ""
-        lines.append(_styled(f"{label:>{_LABEL - 1}} │", grid[row], ascii_only))
-    lines.append(_styled(f"{'':{_LABEL - 1}} └", ["─"] * across.cells, ascii_only))
+        lines.append(_styled(f"{label:>{_LABEL - 1}} │", grid[row]))
+    lines.append(_styled(f"{'':{_LABEL - 1}} └", ["─"] * across.cells))
     lines.append(Text(" " * (_LABEL + 1) + _ticks(across), style="dim"))
     return lines
 
@@ -99,12 +97,10 @@ def _height(accuracy: float, validation: int) -> float:
     return -math.log10(1 - accuracy + 0.5 / validation)
 
 
-def _styled(label: str, cells: Sequence[str], ascii_only: bool) -> Text:
+def _styled(label: str, cells: Sequence[str]) -> Text:
     text = Text(label, style="dim")
     for cell in cells:
         text.append(cell, style=_STYLES.get(cell, ""))
-    if ascii_only:
-        return Text("".join(PLAIN.get(sign, sign) for sign in text.plain))
     return text
 
 

@@ -106,7 +106,9 @@ def run(
             stopping=interrupted,
             then=then if confirm else None,
         )
-        return Results(ended.facts, ended.records, taken[0] if taken else ended.confirmed, ended, interrupted())
+        store = _store(ended.facts.name, place, storage)
+        confirmed = taken[0] if taken else ended.confirmed
+        return Results(ended.facts, ended.records, confirmed, ended, interrupted(), store)
 
 
 def confirm_study(
@@ -157,7 +159,7 @@ def confirm_study(
             else:
                 plan = comparison_plan(prepared, compare, members, seeds=seeds)
             confirmed = confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted)
-            taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted()))
+            taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted(), store=store))
 
         search_confirm(
             source,
@@ -279,22 +281,11 @@ def write_report(
     """Write the study's page, by default to `reports/NAME/index.html`; gives its path."""
     from kdsearch import report
     from kdsearch.files import writable
-    from kdsearch.importance import importances  # a second of scikit-learn's forests
 
-    store = _store(name, Workspace.chosen(workspace), storage)
-    results = Results.of(store)
+    results = Results.of(_store(name, Workspace.chosen(workspace), storage))
     folder = Path(to) if to is not None else Path("reports") / name
     with writable(folder):
-        material = report.Material(
-            table=results.frame,
-            facts=results.facts,
-            records=results.records,
-            sessions=store.sessions(),
-            findings=results.findings,
-            importances=importances(results.records, store.frozen_trials()),
-            teacher_test=results.confirmed.teacher_test_accuracy,
-        )
-        return report.write_report(material, folder)
+        return report.write_report(results.material, folder)
 
 
 def export_student(

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "belief", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers", "losses",
-        "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping", "workspace", "data", "data.",
+        "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping", "workspace",
+        "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages", "stages."],
@@ -26,7 +27,7 @@ FLOORS = {
         "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare", "proof",
         "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
-    6: ["findings", "frame", "importance", "progress", "progress.", "report", "report.", "results"],
+    6: ["findings", "frame", "importance", "progress", "progress.", "report", "report.", "results", "summary"],
     7: ["__main__", "api", "cli", "commands", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)

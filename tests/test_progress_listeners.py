@@ -18,7 +18,7 @@ import pyte
 import pytest
 from rich.console import Console
 
-from kdsearch import cli
+from kdsearch import api, cli
 from kdsearch.events import (
     Happening,
     Note,
@@ -172,6 +172,15 @@ def test_the_docstring_names_every_event():
 
     for kind in Happening.__args__:
         assert f"`{event_name(kind)}`" in module.__doc__
+
+
+def test_a_script_sees_progress_if_it_asks_for_it(tmp_path, capsys):
+    options = {"workspace": tmp_path / "runs", "engine": "inline", "track": False, "confirm": False}
+    path = write_study(tmp_path)
+    api.run(path, trials=1, **options)
+    assert capsys.readouterr().out == ""
+    api.run(path, trials=2, progress=True, **options)
+    assert "continuing study small: 1 trials so far, 2 wanted" in capsys.readouterr().out
 
 
 CHATTY = ("    whole = digits()\n", '    whole = digits()\n    print("loading")\n    os.system("echo from a child")\n')

@@ -27,6 +27,7 @@ import math
 import os
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class JsonLog:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()  # complaints come from other threads
 
     def __enter__(self) -> "JsonLog":
         return self
@@ -83,8 +85,9 @@ class JsonLog:
     def write(self, event: str, content: Mapping[str, Any]) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         text = json.dumps({"event": event, "time": stamp, **_finite(dict(content))}, allow_nan=False)
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with self._lock:
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
 
 @contextmanager

@@ -47,7 +47,7 @@ HOMES = {
     "pooch": {"data.fetching"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

@@ -188,7 +188,7 @@ def _plots(tally: SearchTally, width: int, height: int) -> list[RenderableType]:
         width=across,
         height=height - 1,
     )
-    legend = Text("accuracy by parameters  ", style="dim", no_wrap=True, overflow="ellipsis")
+    legend = Text(no_wrap=True, overflow="ellipsis").append("accuracy by size  ", style="dim")
     signs = {"● front": "bold green", "  · dominated": "bright_black", "  ★ teacher": "bold yellow"}
     for sign, style in signs.items():
         legend.append(sign, style=style)

@@ -98,7 +98,7 @@ def _height(accuracy: float, validation: int) -> float:
 
 
 def _styled(label: str, cells: Sequence[str]) -> Text:
-    text = Text(label, style="dim")
+    text = Text.assemble((label, "dim"))
     for cell in cells:
         text.append(cell, style=_STYLES.get(cell, ""))
     return text

@@ -10,7 +10,7 @@ Point = tuple[float, float]
 """Parameters and accuracy."""
 
 FRONT, DOMINATED, TEACHER = "●", "·", "★"
-_STYLES = {FRONT: "bold green", DOMINATED: "bright_black", TEACHER: "bold yellow"}
+_STYLES = {FRONT: "bold green", DOMINATED: "bright_black", TEACHER: "bold yellow", "─": "dim"}
 _BARS = "▁▂▃▄▅▆▇█"
 _LABEL = 7
 

@@ -60,21 +60,27 @@ def account(records: Sequence[TrialRecord], sessions: Sequence[Session]) -> dict
         "student_share": sum(session.student_seconds for session in sessions),
     }
     taken_up = {record.continues for record in records}
-    stopped = [record for record in records if record.state == "pruned" and record.number not in taken_up]
     return {
         "seconds": {name: round(seconds, 1) for name, seconds in sorted(spent.items())},
         **{name: round(seconds / offered, 4) if offered else None for name, seconds in shares.items()},
         "epochs_trained": sum(record.epochs_trained for record in records),
         "epochs_saved": {
-            "early_stopping": sum(int(record.described["epochs"]) - len(record.curve) for record in stopped),
-            "shared_starts": sum(
-                record.inherited.epochs
-                for record in records
-                if record.inherited is not None and record.inherited.kind == "start" and record.curve
-            ),
+            "early_stopping": sum(untrained_epochs(record) for record in records if record.number not in taken_up),
+            "shared_starts": sum(shared_epochs(record) for record in records),
         },
         "teacher_passes_saved": sum(_taught(record) for record in records),
     }
+
+
+def untrained_epochs(record: TrialRecord) -> int:
+    """Epochs of its budget that a pruned trial was not trained; a later trial may go on with it, and then are."""
+    return int(record.described["epochs"]) - len(record.curve) if record.state == "pruned" else 0
+
+
+def shared_epochs(record: TrialRecord) -> int:
+    """Epochs of a start that another trial had trained, once they are stored."""
+    inherited = record.inherited
+    return inherited.epochs if inherited is not None and inherited.kind == "start" and record.curve else 0
 
 
 def _taught(record: TrialRecord) -> int:

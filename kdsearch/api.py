@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from kdsearch import frame as frames
 from kdsearch.accounting import account
@@ -41,7 +42,6 @@ from kdsearch.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdsearch.report import Material
 
 Where = str | os.PathLike[str]
 
@@ -61,8 +61,9 @@ def run(
     smoke: bool = False,
     confirm: bool = True,
     listeners: Sequence[Listener] = (),
+    progress: bool | None = None,
     track: bool = True,
-    complain: Callable[[str], None] = print,
+    complain: Callable[[str], None] | None = None,
 ) -> Results:
     """Run a study, or continue the one of its name, and mirror it to MLflow (unless `track` is false). Unless `confirm`
     is false it ends with the confirmation of at most three front members: knee, most accurate, and the smallest within
@@ -70,9 +71,10 @@ def run(
 
     `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
     rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
-    Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once. `complain`
-    gets what is worth a line besides. Raises `Mistake` for what the user can mend, `StopRequestedError` if stopped
-    while the teacher is trained.
+    Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once.
+    `progress` is shown in a notebook, in one display that is kept up to date, and not in a script, unless it is True or
+    False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
+    what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
     """
     source = _given(study)
     if smoke:
@@ -80,7 +82,7 @@ def run(
     place = Workspace.chosen(workspace)
     with interrupts() as interrupted, ExitStack() as stack:
         loaded = study if isinstance(study, Study) and not smoke else source.load()
-        heard = list(listeners)
+        heard, complain = _shown(progress, listeners, complain, stack)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
         taken: list[Confirmed] = []
@@ -105,7 +107,9 @@ def run(
             stopping=interrupted,
             then=then if confirm else None,
         )
-        return Results(ended.facts, ended.records, taken[0] if taken else ended.confirmed, ended, interrupted())
+        store = _store(ended.facts.name, place, storage)
+        confirmed = taken[0] if taken else ended.confirmed
+        return Results(ended.facts, ended.records, confirmed, ended, interrupted(), store)
 
 
 def confirm_study(
@@ -121,8 +125,9 @@ def confirm_study(
     workers: int | None = None,
     engine: str = "local",
     listeners: Sequence[Listener] = (),
+    progress: bool | None = None,
     track: bool = True,
-    complain: Callable[[str], None] = print,
+    complain: Callable[[str], None] | None = None,
 ) -> Results:
     """Train front members again on `seeds` fresh seeds, each beside the same student alone and the `controls` asked for
     ("permuted", "starts"), and read the test split once for every run.
@@ -131,7 +136,8 @@ def confirm_study(
     differ in that choice alone are trained instead. `trials` are the members: by default the whole front, in a
     comparison the three that a search confirms. What was trained before is not trained again, and an interrupted call
     is gone on with by the same call. `study` is a stored study's name, or a study file or `Study`, which need not have
-    been searched for comparisons of its own; `file` is where a stored study's file is now. Raises `Mistake`.
+    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress` and `complain`
+    are as for `run`. Raises `Mistake`.
     """
     place = Workspace.chosen(workspace)
     stored = isinstance(study, str) and not study.endswith(".py")
@@ -140,7 +146,7 @@ def confirm_study(
         _store(source.load().name, place, storage)  # before a teacher is trained for a study that has no trials
     taken: list[Results] = []
     with interrupts() as interrupted, ExitStack() as stack:
-        heard = list(listeners)
+        heard, complain = _shown(progress, listeners, complain, stack)
         if track:
             heard.append(stack.enter_context(Mirror(place, _pages, complain)))
         tell = to_all(heard)
@@ -154,7 +160,7 @@ def confirm_study(
             else:
                 plan = comparison_plan(prepared, compare, members, seeds=seeds)
             confirmed = confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted)
-            taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted()))
+            taken.append(Results(store.facts, store.records(), confirmed, interrupted=interrupted(), store=store))
 
         search_confirm(
             source,
@@ -168,6 +174,18 @@ def confirm_study(
             stopping=interrupted,
         )
     return taken[0]
+
+
+def _shown(
+    progress: bool | None, listeners: Sequence[Listener], complain: Callable[[str], None] | None, stack: ExitStack
+) -> tuple[list[Listener], Callable[[str], None]]:
+    """The listeners, with a screen for as long as `stack` is open where progress is shown, and who gets complaints."""
+    from kdsearch.progress import in_notebook, listener
+
+    if not (in_notebook() if progress is None else progress):
+        return list(listeners), complain or print
+    screen = stack.enter_context(listener(Console()))
+    return [*listeners, screen], complain or screen.say
 
 
 def _members(
@@ -285,28 +303,11 @@ def write_report(
     place = Workspace.chosen(workspace)
     with writable(folder):
         check_ours(folder)  # before the work is done
-        materials = [_material(one, place, storage) for one in names]
+        materials = [Results.of(_store(one, place, storage)).material for one in names]
         if others:
             return report.write_comparison(materials, folder)
         links = _links(place, materials[0].facts, ui, complain)
         return report.write_report(dataclasses.replace(materials[0], links=links), folder)
-
-
-def _material(name: str, place: Workspace, storage: str | None) -> "Material":
-    from kdsearch.importance import importances  # a second of scikit-learn's forests
-    from kdsearch.report import Material
-
-    store = _store(name, place, storage)
-    results = Results.of(store)
-    return Material(
-        table=results.frame,
-        facts=results.facts,
-        records=results.records,
-        sessions=store.sessions(),
-        findings=results.findings,
-        importances=importances(results.records, store.frozen_trials()),
-        teacher_test=results.confirmed.teacher_test_accuracy,
-    )
 
 
 def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callable[[str], None]) -> dict[int, str]:
@@ -398,13 +399,12 @@ def _driven(folder: Path) -> bool:
 
 
 def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
-    from kdsearch.report import Material, growth_page, pareto_page
+    from kdsearch.report import growth_page, pareto_page
 
     results = Results(facts, records, confirmed)
-    material = Material(table=results.frame, facts=facts, records=records)
     pages = {
-        "pareto.html": pareto_page(material),
-        "growth.html": growth_page(material),
+        "pareto.html": pareto_page(results.material),
+        "growth.html": growth_page(results.material),
         "front.csv": results.front.to_csv(),
     }
     if results.findings:

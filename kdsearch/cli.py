@@ -74,8 +74,16 @@ def parser() -> argparse.ArgumentParser:
     stored = argparse.ArgumentParser(add_help=False)
     stored.add_argument("--storage", metavar="URL", help="Optuna's database (default: optuna.db in the workspace)")
 
+    shown = argparse.ArgumentParser(add_help=False)
+    how = shown.add_mutually_exclusive_group()
+    how.add_argument("--plain", action="store_true", help="one line per event, as where the output is no terminal")
+    how.add_argument("--quiet", action="store_true", help="the results and what went wrong, nothing else")
+    how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
+
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         parents = [common] if action in (commands.new, commands.ui, commands.download) else [common, stored]
+        if action in (commands.run, commands.confirm):
+            parents.append(shown)
         made = subcommands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
         made.set_defaults(command=action)
         return made

@@ -5,11 +5,15 @@ Heavy imports wait until a command needs them, so that --help is quick.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from kdsearch.progress import Screen
+    from kdsearch.results import Results
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -27,45 +31,82 @@ def _place(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> int:
     from kdsearch import api
-    from kdsearch.progress import Terminal
-    from kdsearch.tables import say, show_account, show_findings, show_front
-    from kdsearch.training import StopRequestedError
+    from kdsearch.progress import say
+    from kdsearch.tables import show_account, show_findings, show_front
 
-    console = _console()
-    with Terminal(console) as terminal:
-        try:
-            results = api.run(
-                arguments.study,
-                **_place(arguments),
-                trials=arguments.trials,
-                minutes=arguments.minutes,
-                epochs=arguments.epochs,
-                patience=arguments.patience,
-                stopping=arguments.stopping,
-                workers=arguments.workers,
-                engine=arguments.engine,
-                smoke=arguments.smoke,
-                confirm=not arguments.no_confirm,
-                listeners=[terminal],
-                complain=terminal.say,
-            )
-        except StopRequestedError:
-            terminal.say("stopped while the teacher was trained; the same command goes on from there")
-            return INTERRUPTED
-    name = results.facts.name
-    show_front(console, results)
-    show_findings(console, results)
-    show_account(console, api.status(name, **_place(arguments))["account"])
-    page = api.write_report(name, **_place(arguments))
-    here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
-    say(console, f"report:  {page}")
-    say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
-    if not results.front.empty:
-        say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
-    if results.interrupted:
-        say(console, "interrupted; everything is kept, and the same command goes on from there")
+    def work(screen: "Screen") -> "Results":
+        return api.run(
+            arguments.study,
+            **_place(arguments),
+            trials=arguments.trials,
+            minutes=arguments.minutes,
+            epochs=arguments.epochs,
+            patience=arguments.patience,
+            stopping=arguments.stopping,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            smoke=arguments.smoke,
+            confirm=not arguments.no_confirm,
+            listeners=[screen],
+            progress=False,
+            complain=screen.say,
+        )
+
+    def conclude(console: "Console", results: "Results") -> None:
+        name = results.facts.name
+        show_front(console, results)
+        show_findings(console, results)
+        show_account(console, api.status(name, **_place(arguments))["account"])
+        page = api.write_report(name, **_place(arguments))
+        here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
+        say(console, f"report:  {page}")
+        say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
+        if not results.front.empty:
+            say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
+
+    results = _followed(arguments, work, conclude)
+    if results is None or results.interrupted:
         return INTERRUPTED
     return FAILED if results.ended is not None and results.ended.failed else DONE
+
+
+def _followed(
+    arguments: argparse.Namespace,
+    work: "Callable[[Screen], Results]",
+    conclude: "Callable[[Console, Results], None]",
+) -> "Results | None":
+    """What `work` gives, its progress shown as the arguments ask, and the results by `conclude` or as JSON; None where
+    it was stopped while the teacher was trained.
+    """
+    from kdsearch import api
+    from kdsearch.progress import JsonLog, listener, own_stdout, say
+    from kdsearch.training import StopRequestedError
+
+    stopped = "stopped while the teacher was trained; the same command goes on from there"
+    if arguments.json_log:
+        with own_stdout() as stream:
+            log = JsonLog(stream)
+            try:
+                results = work(log)
+            except StopRequestedError:
+                log.say(stopped)
+                return None
+            name = results.facts.name
+            page = api.write_report(name, **_place(arguments))
+            found = api.status(name, **_place(arguments))
+            log.write("result", {**found, "report": str(page), "interrupted": results.interrupted})
+            return results
+    console = _console()
+    with listener(console, "quiet" if arguments.quiet else "plain" if arguments.plain else "live") as screen:
+        try:
+            results = work(screen)
+        except StopRequestedError:
+            screen.say(stopped)
+            return None
+    conclude(console, results)
+    if results.interrupted:
+        say(console, "interrupted; everything is kept, and the same command goes on from there")
+    return results
 
 
 def new(arguments: argparse.Namespace) -> int:
@@ -109,7 +150,8 @@ def status(arguments: argparse.Namespace) -> int:
     import json
 
     from kdsearch import api
-    from kdsearch.tables import say, show_account, show_findings, show_front
+    from kdsearch.progress import say
+    from kdsearch.tables import show_account, show_findings, show_front
 
     found = api.status(arguments.name, **_place(arguments))
     if arguments.json:
@@ -127,33 +169,31 @@ def status(arguments: argparse.Namespace) -> int:
 
 def confirm(arguments: argparse.Namespace) -> int:
     from kdsearch import api
-    from kdsearch.progress import Terminal
-    from kdsearch.tables import say, show_findings
-    from kdsearch.training import StopRequestedError
+    from kdsearch.progress import say
+    from kdsearch.tables import show_findings
 
-    console = _console()
-    with Terminal(console) as terminal:
-        try:
-            results = api.confirm_study(
-                arguments.name,
-                **_place(arguments),
-                seeds=arguments.seeds,
-                trials=arguments.trial,
-                controls=arguments.control,
-                compare=arguments.compare,
-                file=arguments.study,
-                workers=arguments.workers,
-                engine=arguments.engine,
-                listeners=[terminal],
-                complain=terminal.say,
-            )
-        except StopRequestedError:
-            terminal.say("stopped while the teacher was trained; the same command goes on from there")
-            return INTERRUPTED
-    show_findings(console, results)
-    say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
-    if results.interrupted:
-        say(console, "interrupted; everything is kept, and the same command goes on from there")
+    def work(screen: "Screen") -> "Results":
+        return api.confirm_study(
+            arguments.name,
+            **_place(arguments),
+            seeds=arguments.seeds,
+            trials=arguments.trial,
+            controls=arguments.control,
+            compare=arguments.compare,
+            file=arguments.study,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            listeners=[screen],
+            progress=False,
+            complain=screen.say,
+        )
+
+    def conclude(console: "Console", results: "Results") -> None:
+        show_findings(console, results)
+        say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
+
+    results = _followed(arguments, work, conclude)
+    if results is None or results.interrupted:
         return INTERRUPTED
     return FAILED if any(arm.failed and not arm.test for finding in results.findings for arm in finding.arms) else DONE
 
@@ -167,7 +207,8 @@ def report(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     from kdsearch import api
-    from kdsearch.tables import say, show_figures
+    from kdsearch.progress import say
+    from kdsearch.tables import show_figures
 
     exported = api.export_student(
         arguments.name,

@@ -13,7 +13,18 @@ from optuna.trial import TrialState
 
 from kdsearch.accounting import Timesheet
 from kdsearch.budget import Budget, Meter
-from kdsearch.events import Listener, Note, SearchBegan, SearchEnded, TrialBegan, TrialEnded, TrialWaits
+from kdsearch.events import (
+    Listener,
+    Note,
+    SearchBegan,
+    SearchEnded,
+    SegmentBegan,
+    SegmentEnded,
+    TeacherMeasured,
+    TrialBegan,
+    TrialEnded,
+    TrialWaits,
+)
 from kdsearch.executors import Executor, LostError
 from kdsearch.files import DamagedError
 from kdsearch.intake import Intake
@@ -126,7 +137,7 @@ class Driver:
             self._tell(Note(f"the teacher could not be measured: {error}"))
             return
         self._store.note_teacher_accuracy(future.result())
-        self._tell(Note(f"the teacher's validation accuracy is {future.result():.2%}"))
+        self._tell(TeacherMeasured(future.result()))
 
     # which trial is next
 
@@ -305,12 +316,14 @@ class Driver:
             upto=self._pauses.end(trial.recipe, trial.epoch, upto),
             objectives=self._study.objectives,
         )
+        self._tell(SegmentBegan(number, trial.epoch, trial.recipe.epochs))
         self._futures[self._executor.submit(segment)] = number
 
     def _settle(self, future: Future[Progress | Failed]) -> None:
         """Take in what a segment gave, and what becomes of its trial."""
         number = self._futures.pop(future)
         trial = self._under_way[number]
+        self._tell(SegmentEnded(number))
         try:
             result = future.result()
         except LostError as error:
@@ -376,7 +389,7 @@ class Driver:
         if not self._futures:
             return
         self._executor.stop()
-        self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run"))
+        self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run", warning=False))
         until = self._clock() + _GRACE_SECONDS
         while self._futures and (left := until - self._clock()) > 0:
             for future in self._executor.wait(self._futures, min(left, _POLL_SECONDS)):

@@ -18,6 +18,13 @@ class TeacherEpoch:
 
 
 @dataclass(frozen=True)
+class TeacherMeasured:
+    """The teacher's accuracy on the validation split, where it was not known when the search began."""
+
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class SearchBegan:
     """The study is open; `records` are its trials so far, `target` the number of trials it shall have."""
 
@@ -44,6 +51,22 @@ class TrialEpoch:
 
 
 @dataclass(frozen=True)
+class SegmentBegan:
+    """A worker is given the trial, `epoch` of whose `epochs` are trained, and has it until `SegmentEnded`."""
+
+    trial: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class SegmentEnded:
+    """The worker has no more of the trial: what it trained is taken in, or lost."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class TrialWaits:
     """A trial stands at a rung after `epoch` of its `epochs`, until the stopping rule lets it go on."""
 
@@ -67,6 +90,21 @@ class RepeatsBegan:
     wanted: int
     done: int
     workers: int
+
+
+@dataclass(frozen=True)
+class RepeatBegan:
+    """A worker is given a run on a fresh seed of a student of `family` and `parameters`, `epoch` of whose `epochs` are
+    trained; the start's `start_epochs` are part of them.
+    """
+
+    label: str
+    seed: int
+    epoch: int
+    epochs: int
+    start_epochs: int
+    family: str
+    parameters: float
 
 
 @dataclass(frozen=True)
@@ -97,9 +135,10 @@ class RepeatsEnded:
 
 @dataclass(frozen=True)
 class Note:
-    """Something to tell the user in one line."""
+    """Something to tell the user in one line; a `warning` where something is not as it should be."""
 
     text: str
+    warning: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,12 +156,16 @@ class SearchEnded:
 
 Happening = (
     TeacherEpoch
+    | TeacherMeasured
     | SearchBegan
     | TrialBegan
+    | SegmentBegan
     | TrialEpoch
+    | SegmentEnded
     | TrialWaits
     | TrialEnded
     | RepeatsBegan
+    | RepeatBegan
     | RepeatEpoch
     | RepeatEnded
     | RepeatsEnded

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch.events import Listener, Note, RepeatEnded, RepeatEpoch, RepeatsBegan
+from kdsearch.events import Listener, Note, RepeatBegan, RepeatEnded, RepeatEpoch, RepeatsBegan
 from kdsearch.executors import Executor, LostError
 from kdsearch.files import DamagedError
 from kdsearch.ledger import Ledger, RepeatRecord
@@ -146,6 +146,17 @@ class Repeats:
             pass  # it had not come to its first state
         except DamagedError as error:
             self._tell(Note(f"{repeat.label}, seed {repeat.seed}, begins again: {error}"))
+        self._tell(
+            RepeatBegan(
+                label=repeat.label,
+                seed=repeat.seed,
+                epoch=trial.epoch,
+                epochs=repeat.recipe.epochs,
+                start_epochs=repeat.recipe.start_epochs,
+                family=type(repeat.recipe.student).__name__,
+                parameters=known["parameters"],
+            )
+        )
         return trial
 
     def _settle(self, future: "Future[Progress | Failed]") -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from kdsearch import markup
 from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.recipe import Recipe
@@ -129,6 +130,31 @@ class Study:
             if value is not None and value <= 0:
                 raise Mistake(f"{limit} must be above 0, got {value}")
 
+    def described(self) -> dict[str, str]:
+        """What is searched, in what and for how long, in words; nothing is loaded or trained for it."""
+        limits = {
+            "minutes": self.minutes,
+            "epochs in all": self.total_epochs,
+            "trials without a gain": self.patience,
+        }
+        ends = [f"{self.trials} trials", *(f"{value:g} {name}" for name, value in limits.items() if value is not None)]
+        named = self.stopping if isinstance(self.stopping, str | None) else type(self.stopping).__name__
+        return {
+            "objectives": ", ".join(f"{name} ({OBJECTIVES[name].direction})" for name in self.objectives),
+            "budget": " or ".join(ends),
+            "data": _called(self.data),
+            "teacher": _called(self.teacher),
+            "space": _called(self.space),
+            "sampler": self.sampler if isinstance(self.sampler, str) else type(self.sampler).__name__,
+            "early stopping": named or "none",
+        }
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}: {'; '.join(f'{name} {said}' for name, said in self.described().items())})"
+
+    def _repr_html_(self) -> str:
+        return markup.pairs(f"study {self.name}", self.described()) + markup.paragraph(self.card.split("\n")[0])
+
     def smoke(self) -> "Study":
         """The same study shrunk to seconds, under the name `NAME-smoke`: few examples, short teachers, two epochs."""
         return dataclasses.replace(
@@ -144,6 +170,11 @@ class Study:
             },
             trials=min(self.trials, 4),
         )
+
+
+def _called(function: Callable[..., object]) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return "a function without a name" if name == "<lambda>" else f"{name}()"
 
 
 def _check_comparisons(comparisons: object) -> None:

@@ -11,20 +11,17 @@ from rich.text import Text
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
 from kdsearch.findings import Finding
+from kdsearch.progress import printable, say
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
 
 
-def say(console: Console, text: str) -> None:
-    """Print one line as it is: long paths stay whole when they are copied, brackets in names are just that."""
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-
 def show_front(console: Console, results: Results) -> None:
     """The teacher and the front as a table."""
     facts, front = results.facts, results.front
-    say(console, f"\nteacher: {facts.teacher['parameters']:,} parameters, validation accuracy {_accuracy(facts)}")
+    console.print()
+    say(console, f"teacher: {facts.teacher['parameters']:,} parameters, validation accuracy {_accuracy(facts)}")
     if front.empty:
         say(console, "front:   no trial is complete yet")
         return
@@ -53,7 +50,8 @@ def show_findings(console: Console, results: Results) -> None:
     """What fresh seeds gave: every confirmed member beside its controls, and every comparison."""
     facts, found = results.facts, results.findings
     for finding in found:
-        say(console, f"\n{headline(finding, results)}")
+        console.print()
+        say(console, f"{headline(finding, results)}")
         first = finding.arms[0].label
         beside = f"{first} minus this" if finding.name == CONFIRM else f"this minus {first}"
         headings = ("", "test accuracy", beside, "", "seeds", "seconds", "epochs")
@@ -75,7 +73,8 @@ def show_findings(console: Console, results: Results) -> None:
                 say(console, f"{arm.label}: {arm.failed} of its runs failed: {arm.reason}")
     told = results.confirmed.teacher_test_accuracy
     if found and told is not None:
-        say(console, f"\nteacher: test accuracy {told:.2%} (validation {_accuracy(facts)})")
+        console.print()
+        say(console, f"teacher: test accuracy {told:.2%} (validation {_accuracy(facts)})")
         say(console, "intervals: 95 %, of the seeds on this very test split; those of a comparison hold together")
 
 
@@ -182,7 +181,7 @@ def _accuracy(facts: StudyFacts) -> str:
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(cell) for cell in cells))  # as text: a name in a database is not our markup
+    table.add_row(*(Text(printable(cell)) for cell in cells))  # as text: a name in a database is not our markup
 
 
 def _table(headings: Sequence[str], left: Sequence[str]) -> Table:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "losses", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
+        "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
         "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
@@ -27,7 +27,7 @@ FLOORS = {
         "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare",
         "proof", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
-    6: ["frame", "importance", "progress", "report", "report.", "results"],
+    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "summary"],
     7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -43,11 +43,12 @@ HOMES = {
     },
     "optuna_dashboard": {"dashboard"},
     "pebble": {"executors.local"},
+    "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from kdsearch import api
-from kdsearch.events import Note
+from kdsearch.events import TeacherMeasured
 from kdsearch.prepare import draft
 from kdsearch.store import Store, open_storage
 from kdsearch.study import Source
@@ -42,9 +42,9 @@ def test_local_workers_begin_before_the_teacher_is_measured(tmp_path):
         confirm=False,
         listeners=[heard.append],
     )
-    said = [happening.text for happening in heard if isinstance(happening, Note)]
+    said = [happening.accuracy for happening in heard if isinstance(happening, TeacherMeasured)]
     accuracy = results.facts.teacher["accuracy"]
-    assert f"the teacher's validation accuracy is {accuracy:.2%}" in said
+    assert said == [accuracy]
     assert api.open_study("small", workspace=tmp_path / "runs").facts.teacher["accuracy"] == accuracy
     status = api.status("small", workspace=tmp_path / "runs")
     assert status["teacher"]["accuracy"] == accuracy

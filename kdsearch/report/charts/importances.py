@@ -48,6 +48,7 @@ def chart(material: Material) -> Chart:
             "of trials left out, so that no effect is seen."
         ),
         figure=None if missing else importances_figure(numbers),
+        tall=True,
         missing=missing,
     )
 

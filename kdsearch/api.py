@@ -303,11 +303,11 @@ def write_report(
     place = Workspace.chosen(workspace)
     with writable(folder):
         check_ours(folder)  # before the work is done
-        materials = [Results.of(_store(one, place, storage)).material for one in names]
-        if others:
-            return report.write_comparison(materials, folder)
-        links = _links(place, materials[0].facts, ui, complain)
-        return report.write_report(dataclasses.replace(materials[0], links=links), folder)
+    materials = [Results.of(_store(one, place, storage)).material for one in names]
+    if others:
+        return report.write_comparison(materials, folder)
+    links = _links(place, materials[0].facts, ui, complain)
+    return report.write_report(dataclasses.replace(materials[0], links=links), folder)
 
 
 def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callable[[str], None]) -> dict[int, str]:

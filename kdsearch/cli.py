@@ -24,13 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     except UserCodeError as error:
         return _complain(arguments, str(error), error.trace, WRONG_USE)
     except Mistake as mistake:
-        print(f"kdsearch: {mistake}", file=sys.stderr)
+        print(f"kdsearch: {_printable(str(mistake))}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
         print("kdsearch: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        print("kdsearch: standard output was closed by its reader; everything is kept", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it again at its end
         return FAILED
     except Exception as error:
         import traceback
@@ -54,9 +55,16 @@ def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_stat
         log = Path(tempfile.gettempdir()) / name
         log.write_text(trace, encoding="utf-8")
     if arguments.debug:
-        print(trace, file=sys.stderr)
-    print(f"kdsearch: {message}; the traceback is in {log}", file=sys.stderr)
+        print(_printable(trace), file=sys.stderr)
+    print(f"kdsearch: {_printable(message)}; the traceback is in {log}", file=sys.stderr)
     return exit_status
+
+
+def _printable(text: str) -> str:
+    """Line by line: control codes in the words of users' code and files are shown, not obeyed."""
+    from kdsearch.markup import printable
+
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def parser() -> argparse.ArgumentParser:

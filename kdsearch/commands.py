@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         show_front(console, results)
         show_findings(console, results)
         show_account(console, api.status(name, **_place(arguments))["account"])
-        page = api.write_report(name, **_place(arguments))
-        here = "".join(f" --{key} {value}" for key, value in _place(arguments).items() if value is not None)
-        say(console, f"report:  {page}")
+        if (page := _report(arguments, name, lambda text: say(console, text))) is not None:
+            say(console, f"report:  {page}")
+        here = "".join(f" --{key} {_shown(value)}" for key, value in _place(arguments).items() if value is not None)
         say(console, f"browse:  {_program()} ui{here if arguments.storage is None else ''}")
         if not results.front.empty:
             say(console, f"export:  {_program()} export {name} --pick knee --to exported/{name}{here}")
@@ -92,9 +92,9 @@ def _followed(
                 log.say(stopped)
                 return None
             name = results.facts.name
-            page = api.write_report(name, **_place(arguments))
+            page = _report(arguments, name, log.say)
             found = api.status(name, **_place(arguments))
-            log.write("result", {**found, "report": str(page), "interrupted": results.interrupted})
+            log.write("result", {**found, "report": page, "interrupted": results.interrupted})
             return results
     console = _console()
     with listener(console, "quiet" if arguments.quiet else "plain" if arguments.plain else "live") as screen:
@@ -107,6 +107,25 @@ def _followed(
     if results.interrupted:
         say(console, "interrupted; everything is kept, and the same command goes on from there")
     return results
+
+
+def _report(arguments: argparse.Namespace, name: str, complain: "Callable[[str], None]") -> str | None:
+    """Write the study's report; where its usual folder will not do, say so: what was trained is there all the same."""
+    from kdsearch import api
+    from kdsearch.mistakes import Mistake
+
+    try:
+        return str(api.write_report(name, **_place(arguments), complain=complain))
+    except Mistake as mistake:
+        complain(f"no report was written: {mistake} (kdsearch report {name} --to DIR)")
+        return None
+
+
+def _shown(value: str) -> str:
+    """A folder or a database's URL, without its password."""
+    import sqlalchemy
+
+    return sqlalchemy.make_url(value).render_as_string() if "://" in value else value
 
 
 def new(arguments: argparse.Namespace) -> int:
@@ -190,7 +209,8 @@ def confirm(arguments: argparse.Namespace) -> int:
 
     def conclude(console: "Console", results: "Results") -> None:
         show_findings(console, results)
-        say(console, f"report:  {api.write_report(results.facts.name, **_place(arguments))}")
+        if (page := _report(arguments, results.facts.name, lambda text: say(console, text))) is not None:
+            say(console, f"report:  {page}")
 
     results = _followed(arguments, work, conclude)
     if results is None or results.interrupted:

@@ -53,12 +53,13 @@ class _Quiet(WSGIRequestHandler):
 
 
 def _at_home(app: App) -> App:
-    """`app` for browsers that name this machine alone: a page from elsewhere whose name was pointed here is refused,
-    for the dashboard can delete studies.
+    """`app` for browsers that name this machine alone: a page from elsewhere, or one whose name was pointed here, is
+    refused, for the dashboard can delete studies.
     """
 
     def guarded(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if environment.get("HTTP_HOST", "").rsplit(":", 1)[0] in (HOST, "localhost"):
+        host, origin = environment.get("HTTP_HOST", ""), environment.get("HTTP_ORIGIN")
+        if host.rsplit(":", 1)[0] in (HOST, "localhost") and origin in (None, f"http://{host}"):
             return app(environment, start)
         start("403 Forbidden", [("Content-Type", "text/plain")])
         return [b"only for browsers on this machine"]

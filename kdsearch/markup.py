@@ -1,4 +1,4 @@
-"""Bits of HTML for a notebook: whatever text goes in is shown, never read as HTML."""
+"""Text from anywhere made harmless: as HTML for a notebook, and for a terminal, which shows rather than obeys it."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -22,3 +22,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def printable(text: str) -> str:
+    """`text` with all that a terminal would obey rather than show (control and formatting characters, line breaks) as
+    Python would write it: names and messages come from files, databases and other people's code.
+    """
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)

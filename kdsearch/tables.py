@@ -16,6 +16,9 @@ from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
 
+_FEWEST = 3
+"""Columns of the front that every terminal is asked to show."""
+
 
 def show_front(console: Console, results: Results) -> None:
     """The teacher and the front as a table."""
@@ -28,22 +31,35 @@ def show_front(console: Console, results: Results) -> None:
     say(console, f"front:   {len(front)} of {len(results.records)} trials, hypervolume {results.hypervolume:.3f}")
     students = {record.number: record.recipe["student"] for record in results.records if record.state == "complete"}
     fields = sorted({field for number in front.index for field in students[number] if field != "kind"})
-    headings = ("trial", "parameters", "of teacher", "validation", "temperature", "alpha", "start", "family", *fields)
-    table = _table(headings, left=("start", "family"))
-    for number, row in zip(front.index.tolist(), front.to_dict("records"), strict=True):
-        _add_row(
-            table,
+    headings = ("trial", "parameters", "validation", "of teacher", "start", "temperature", "alpha", "family", *fields)
+    rows = [
+        (
             str(number),
             f"{row['parameters']:,.0f}",
-            f"{row['share']:.2%}",
             f"{row['accuracy']:.2%}",
+            f"{row['share']:.2%}",
+            str(row["start"]),
             f"{row['temperature']:.3g}",
             "" if math.isnan(row.get("alpha", math.nan)) else f"{row['alpha']:.3g}",
-            str(row["start"]),
             str(row["family"]),
             *(str(students[number].get(field, "")) for field in fields),
         )
+        for number, row in zip(front.index.tolist(), front.to_dict("records"), strict=True)
+    ]
+    shown = len(headings)
+    while (table := _filled(headings[:shown], rows)) and shown > _FEWEST:
+        if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
+            break
+        shown -= 1  # whole figures of fewer columns say more than parts of all
     console.print(table)
+
+
+def _filled(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """As many cells of each row as there are headings."""
+    table = _table(headings, left=("start", "family"))
+    for row in rows:
+        _add_row(table, *row[: len(headings)])
+    return table
 
 
 def show_findings(console: Console, results: Results) -> None:

@@ -3,6 +3,8 @@
 import os
 import sys
 
+import sqlalchemy
+
 from kdsearch.mistakes import Mistake
 from kdsearch.serving import HOST, address, chosen_port, serve_program
 from kdsearch.tracking import study_pages
@@ -20,14 +22,15 @@ def serve(workspace: str | None, port: int | None) -> int:
     place = Workspace.chosen(workspace)
     away = os.environ.get("MLFLOW_TRACKING_URI", "")
     if away.startswith(("http://", "https://")):
-        raise Mistake(f"MLFLOW_TRACKING_URI names a server that has its own UI: open {away}")
+        shown = sqlalchemy.make_url(away).render_as_string()  # without its password
+        raise Mistake(f"MLFLOW_TRACKING_URI names a server that has its own UI: open {shown}")
     if not away and not (place.root / "mlflow.db").exists():
         raise Mistake(f"there is nothing to browse in {place.root} yet; run a study first, or name its --workspace")
     chosen = chosen_port(port, _PORT)
     pages = study_pages(away or place.tracking_uri, address(chosen))
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     # a browser's open connections would otherwise keep it from ending
-    command += ["--backend-store-uri", away or place.tracking_uri, "--uvicorn-opts", "--timeout-graceful-shutdown=2"]
+    command += ["--uvicorn-opts", "--timeout-graceful-shutdown=2"]
     return serve_program(
         command,
         name=f"MLflow on {place.root}",
@@ -37,6 +40,7 @@ def serve(workspace: str | None, port: int | None) -> int:
         log=place.root / "logs" / f"ui-{chosen}.txt",
         environment={
             **os.environ,
+            "MLFLOW_BACKEND_STORE_URI": away or place.tracking_uri,  # as an argument all users would see its password
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluations of language models: four processes for nothing
         },

@@ -47,12 +47,20 @@ class Served:
 
 @contextmanager
 def serving(*arguments: object, **environment: str) -> Iterator[Served]:
-    served = Served(*arguments, **environment)
+    port = () if "--port" in arguments else ("--port", free_port())  # tests run side by side
+    served = Served(*arguments, *port, **environment)
     try:
         yield served
     finally:
         if served.process.poll() is None:
             served.end()
+
+
+def free_port() -> int:
+    """A port of its own, for the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_the_figure_steps_along_the_front_and_marks_start_by_symbol_and_colour()
     assert len({mark.color for mark in marks}) == 4
     assert list(figure.data[-1].x) == [100_000]
     assert [entry.name for entry in figure.data if entry.showlegend is not False] == [
-        *("front", "start: hints", "start: none", "start: pretrain", "teacher")
+        *("best at its size", "start: hints", "start: none", "start: pretrain", "teacher, validation")
     ]
 
 

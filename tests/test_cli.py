@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from kdsearch import cli
+from kdsearch import api, cli
+from kdsearch.tables import show_front
 from tests.studies_for_tests import with_moods, write_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +63,7 @@ def test_run_prints_progress_front_report_and_what_to_do_next(done):
     assert sum(line.startswith(f"[{done}/4] trial") for done in range(1, 5) for line in lines) == 4
     front = next(line for line in lines if line.startswith("trial"))
     assert front.split() == [
-        *("trial", "parameters", "of", "teacher", "validation", "temperature", "alpha", "start", "family"),
+        *("trial", "parameters", "validation", "of", "teacher", "start", "temperature", "alpha", "family"),
         *("mood", "width"),
     ]
     assert re.search(r"^teacher: [\d,]+ parameters, validation accuracy [\d.]+%$", said, re.MULTILINE)
@@ -313,3 +315,28 @@ def test_the_ui_offers_a_free_port_when_one_is_taken(done, wrong):
 
 def test_the_ui_with_nothing_to_show_says_so(tmp_path, wrong):
     assert "nothing to browse" in wrong("ui", "--workspace", tmp_path)
+
+
+def test_a_narrow_terminal_gets_whole_figures_of_fewer_columns(done):
+    folder, _ = done
+    results = api.open_study("small", workspace=folder / "runs")
+    console = Console(width=34, record=True)
+    show_front(console, results)
+    lines = console.export_text().splitlines()
+    headings = next(line for line in lines if line.startswith("trial")).split()
+    assert headings[:3] == ["trial", "parameters", "validation"]
+    assert "family" not in headings
+    assert all(f"{count:,.0f}" in "".join(lines) for count in results.front["parameters"])
+
+
+def test_a_reports_folder_that_is_not_ours_does_not_undo_a_run(done):
+    folder, _ = done
+    page = folder / "reports" / "small" / "index.html"
+    before = page.read_text()
+    page.write_text("mine")
+    ran = kdsearch("run", folder / "small.py", "--workspace", folder / "runs", "--no-confirm", "--json-log", cwd=folder)
+    said = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert (ran.returncode, said[-1]["event"], said[-1]["report"]) == (0, "result", None)
+    assert any("is not a report's folder" in one.get("text", "") for one in said)
+    assert page.read_text() == "mine"
+    page.write_text(before)

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kdsearch.cli import parser
+from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
@@ -48,23 +48,9 @@ def environment(place: Path) -> dict[str, str]:
 
 def served(command: str, place: Path) -> None:
     """Run a server until it says where it is, then end it as Ctrl-C does."""
-    server = subprocess.Popen(
-        shlex.split(command),
-        cwd=place,
-        env=environment(place),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    said = []
-    for line in server.stdout:
-        said.append(line)
-        if "http://127.0.0.1:" in line:
-            break
-    os.killpg(server.pid, signal.SIGINT)
-    said += server.communicate(timeout=60)[0]
-    assert server.returncode == 0, "".join(said)
+    with serving(*shlex.split(command)[1:], KDSEARCH_WORKSPACE=str(place / "runs")) as server:
+        status, said = server.end()
+    assert status == 0, said
 
 
 @pytest.mark.slow

@@ -45,6 +45,13 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, given, name, content)
     assert (tmp_path / name).read_text() == content
 
 
+def test_what_stands_beside_measured_results_may_not_be_ours(tmp_path, given):
+    (tmp_path / "RESULTS.md").write_text("measured")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(Mistake, match=r"it holds other files, such as thesis\.tex"):
+        write_report(given, tmp_path)
+
+
 def test_a_linked_page_is_not_followed(tmp_path, given):
     elsewhere = write_report(given, tmp_path / "elsewhere")
     before = elsewhere.read_bytes()

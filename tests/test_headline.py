@@ -73,3 +73,13 @@ def test_a_teacher_that_is_not_measured_is_not_compared_to():
 def test_without_a_complete_trial_there_is_none():
     assert headline(material([])) is None
     assert headline(material([lost(0, "failed", "x")])) is None
+
+
+def test_an_alone_student_that_equals_the_teacher_reads_well():
+    told = confirmed("unclear", alone=0.97).sentence
+    assert "is 0.4 points below the teacher; alone it would be level with it, though" in told
+
+
+def test_two_accuracies_that_differ_do_not_read_alike():
+    told = confirmed("better", test=0.9651, alone=0.9648).sentence
+    assert "is 0.49 points below the teacher; alone it would be 0.52 below, so distilled is better" in told

@@ -1,5 +1,6 @@
 """Listeners as users meet them: lines, quiet, JSON, and a real run in a terminal of its own."""
 
+import contextlib
 import fcntl
 import io
 import json
@@ -262,3 +263,16 @@ def test_a_real_run_in_a_terminal_shows_the_panel_and_leaves_only_lines(tmp_path
     assert sum(bool(re.match(r"\[\d/4\] trial \d: ", text)) for text in lines) == 4
     assert any(text.startswith("front:   ") for text in lines)
     assert not screen.cursor.hidden
+
+
+def test_a_reader_of_the_json_log_that_ends_ends_no_search(capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", closefd=False) as stream:
+        log = JsonLog(stream)
+        log.say("one")
+        log.say("two")
+        assert capsys.readouterr().err.count("nobody reads the JSON log any more") == 1
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+    os.close(writing)

@@ -134,6 +134,8 @@ def test_the_dashboard_shows_searches_to_browsers_of_this_machine_alone(studied)
         assert "<html" in answer(f"{server.address}/dashboard/").lower()
         with pytest.raises(urllib.error.HTTPError, match="403"):
             answer(f"{server.address}/api/studies", Host="elsewhere.example")
+        with pytest.raises(urllib.error.HTTPError, match="403"):  # a form of a foreign page
+            answer(f"{server.address}/api/studies", Origin="http://elsewhere.example")
         status, said = server.end()
     assert (status, "Traceback" in said, "GET" in said) == (0, False, False), said
 
@@ -146,3 +148,15 @@ def test_the_dashboard_without_a_database_says_so(tmp_path, wrong):
 def test_the_dashboard_without_its_package_says_how_to_get_it(tmp_path, wrong, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     assert "pip install 'kdsearch[dashboard]'" in wrong("dashboard", "--workspace", tmp_path)
+
+
+def test_a_half_made_store_is_one_clear_mistake(tmp_path, wrong):
+    (tmp_path / "mlflow.db").write_bytes(b"")
+    assert "cannot be read as MLflow's database (no such table" in wrong("ui", "--workspace", tmp_path)
+
+
+def test_a_server_of_its_own_is_named_without_its_password(tmp_path, wrong, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@mlflow.example:5000")
+    said = wrong("ui", "--workspace", tmp_path)
+    assert "http://bob:***@mlflow.example:5000" in said
+    assert "secret" not in said

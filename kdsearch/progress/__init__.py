@@ -6,11 +6,12 @@ from typing import Literal, Protocol, Self
 from rich.console import Console
 
 from kdsearch.events import Happening
+from kdsearch.markup import printable
 from kdsearch.progress.jsonlog import JsonLog, own_stdout
 from kdsearch.progress.lines import Lines, Quiet, say
 from kdsearch.progress.notebook import Notebook, in_notebook
 from kdsearch.progress.panel import LivePanel
-from kdsearch.progress.words import clock, printable
+from kdsearch.progress.words import clock
 
 Style = Literal["live", "plain", "quiet"]
 

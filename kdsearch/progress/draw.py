@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kdsearch.markup import printable
 from kdsearch.progress import plot, words
 from kdsearch.progress.slots import Work
 from kdsearch.progress.tally import Picture, RepeatsTally, SearchTally
@@ -35,7 +36,7 @@ def draw(picture: Picture, width: int, height: int) -> RenderableType:
 
 
 def _title(picture: Picture) -> str:
-    return words.printable(picture.name) or "kdsearch"
+    return printable(picture.name) or "kdsearch"
 
 
 def _parts(picture: Picture, width: int, rows: int, framed: bool) -> list[RenderableType]:
@@ -211,7 +212,7 @@ def _members(members: Sequence[TrialRecord], tally: SearchTally, width: int) -> 
     }
     if width >= _WIDE - 10:
         columns["of teacher"] = lambda record: f"{record.known['parameters'] / tally.facts.teacher['parameters']:.2%}"
-        columns["start"] = lambda record: words.printable(str(record.described["start"]))
+        columns["start"] = lambda record: printable(str(record.described["start"]))
     table = _table(*columns)
     for record in members:
         table.add_row(*(Text(told(record)) for told in columns.values()))
@@ -245,7 +246,7 @@ def _progress(done: int, total: int, width: int) -> ProgressBar:
 
 
 def _name(text: str, style: str = "") -> Text:
-    return Text(words.printable(text), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _cut(text: str, width: int, style: str = "") -> Text:

@@ -67,6 +67,7 @@ class JsonLog:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lost = False
         self._lock = threading.Lock()  # complaints come from other threads
 
     def __enter__(self) -> "JsonLog":
@@ -86,8 +87,14 @@ class JsonLog:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         text = json.dumps({"event": event, "time": stamp, **_finite(dict(content))}, allow_nan=False)
         with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            if self._lost:
+                return
+            try:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+            except BrokenPipeError:  # who reads the log has ended: no reason to end a search
+                self._lost = True
+                print("kdsearch: nobody reads the JSON log any more; going on without it", file=sys.stderr)
 
 
 @contextmanager

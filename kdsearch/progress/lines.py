@@ -16,6 +16,7 @@ from kdsearch.events import (
     TrialEnded,
     TrialWaits,
 )
+from kdsearch.markup import printable
 from kdsearch.progress import words
 from kdsearch.progress.tally import Picture
 
@@ -53,7 +54,7 @@ def is_last(happening: TeacherEpoch) -> bool:
 
 def say(console: Console, text: str) -> None:
     """Print one line as it is: long paths stay whole when they are copied, brackets in names are just that."""
-    console.print(words.printable(text), soft_wrap=True, markup=False, highlight=False, emoji=False)
+    console.print(printable(text), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 class Lines:

@@ -2,6 +2,7 @@
 
 import html
 import io
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -10,10 +11,10 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 from kdsearch.events import Happening, TeacherEpoch
+from kdsearch.markup import printable
 from kdsearch.progress.draw import draw
 from kdsearch.progress.lines import is_last, line, went_wrong
 from kdsearch.progress.tally import Picture
-from kdsearch.progress.words import printable
 
 _WIDTH, _HEIGHT = 100, 40
 _SECONDS = 0.5
@@ -43,6 +44,7 @@ class Notebook:
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._handle: Any = None
         self._shown = 0.0
+        self._lock = threading.RLock()  # complaints come from other threads
 
     def __enter__(self) -> "Notebook":
         from IPython.display import HTML, display
@@ -54,16 +56,18 @@ class Notebook:
         self._show()
 
     def say(self, text: str) -> None:
-        self._lines.append(printable(text))
-        self._show()
+        with self._lock:
+            self._lines.append(printable(text))
+            self._show()
 
     def __call__(self, happening: Happening) -> None:
-        self._picture.hear(happening)
-        if went_wrong(happening) and (told := line(happening, self._picture)) is not None:
-            self._lines.append(printable(told))
-        last = isinstance(happening, TeacherEpoch) and is_last(happening)
-        if last or time.monotonic() - self._shown > _SECONDS:
-            self._show()
+        with self._lock:
+            self._picture.hear(happening)
+            if went_wrong(happening) and (told := line(happening, self._picture)) is not None:
+                self._lines.append(printable(told))
+            last = isinstance(happening, TeacherEpoch) and is_last(happening)
+            if last or time.monotonic() - self._shown > _SECONDS:
+                self._show()
 
     def _show(self) -> None:
         from IPython.display import HTML

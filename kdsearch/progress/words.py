@@ -8,13 +8,6 @@ from kdsearch.progress.tally import RepeatsTally, SearchTally
 from kdsearch.store import TrialRecord
 
 
-def printable(text: str) -> str:
-    """`text` with all that a terminal would obey rather than show (control and formatting characters, line breaks) as
-    Python would write it: names and messages come from files, databases and other people's code.
-    """
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
-
-
 def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)

@@ -91,8 +91,10 @@ def cautions(materials: Sequence[Material]) -> list[str]:
         )
     if len({one.teacher["key"] for one in facts}) > 1:
         said.append("Their teachers differ.")
-    if len({one.seed for one in facts}) == 1 and len(facts) > 1:
-        said.append("Each is one search: another seed of the study may give another order.")
+    said.append("Each is one search: another seed of the study may give another order.")
+    epochs = [sum(record.epochs_trained for record in material.records) for material in materials]
+    if len(set(epochs)) > 1:
+        said.append(f"They trained {' and '.join(f'{count:,}' for count in epochs)} epochs.")
     said += [f"{one.name} is a smoke run: its figures say nothing." for one in facts if one.smoke]
     said += [f"{one.facts.name} has no complete trial yet." for one in materials if not counts(one.table)["complete"]]
     return said

@@ -10,13 +10,14 @@ _OURS = re.compile(rf'<meta name="generator" content="{GENERATOR}[ "]')
 _HEAD = 8192
 """In so many of its first characters a page names its generator."""
 _KEPT = "RESULTS.md"
+_PICTURES = (".png", ".svg")
 
 
 def check_ours(folder: Path) -> None:
     """Raise `Mistake` unless a report may be written into `folder`.
 
     It may where the folder does not exist or is empty, where its index.html is a page of ours, and where it has no
-    index.html but what a study measured (RESULTS.md).
+    index.html but what a study measured: RESULTS.md and pictures.
     """
     page = folder / "index.html"
     if page.is_symlink():
@@ -24,8 +25,13 @@ def check_ours(folder: Path) -> None:
     if page.exists():
         if not page.is_file() or not _OURS.search(_head(page)):
             raise _not_ours(folder, "its index.html was not written by kdsearch")
-    elif folder.is_dir() and any(folder.iterdir()) and not (folder / _KEPT).is_file():
-        raise _not_ours(folder, "it holds other files")
+    elif folder.is_dir() and (others := [entry.name for entry in folder.iterdir() if not _kept(entry)]):
+        raise _not_ours(folder, f"it holds other files, such as {sorted(others)[0]}")
+
+
+def _kept(entry: Path) -> bool:
+    """Pictures are ours only beside the RESULTS.md that shows them."""
+    return entry.name == _KEPT or (entry.suffix in _PICTURES and (entry.parent / _KEPT).is_file())
 
 
 def _head(page: Path) -> str:

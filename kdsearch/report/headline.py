@@ -68,7 +68,10 @@ def _row(table: pd.DataFrame, trial: int) -> dict[str, Any]:
 
 
 def _on_test(material: Material, row: dict[str, Any], trial: int, teacher: float) -> Headline:
-    distance = _distance(teacher, row["test_accuracy"])
+    both = [row["test_accuracy"], row["alone_test_accuracy"] if has(row.get("alone_test_accuracy")) else teacher]
+    # two that differ shall not read alike
+    digits = 2 if both[0] != both[1] and len({_points(teacher, one, 1) for one in both}) == 1 else 1
+    distance = _distance(teacher, row["test_accuracy"], digits)
     sentence = f"A student with {_share(row['share'])} of the teacher's parameters is {distance}"
     seeds = int(row["test_seeds"])
     basis = (
@@ -80,7 +83,8 @@ def _on_test(material: Material, row: dict[str, Any], trial: int, teacher: float
         Figure(value=_signed(row["test_accuracy"] - teacher), name="points from the teacher, on test"),
     ]
     if has(row.get("alone_test_accuracy")):
-        alone = _distance(teacher, row["alone_test_accuracy"]).removesuffix(" the teacher").replace(" points", "")
+        alone = _distance(teacher, row["alone_test_accuracy"], digits)
+        alone = alone.replace(" points", "").replace("with the teacher", "with it").removesuffix(" the teacher")
         sentence += f"; alone it would be {alone}, {_SAID[str(row['verdict'])]}"
         basis += f", alone {_accuracies(row, 'alone_test_accuracy', 'alone')}"
         gain = f"{row['verdict']}: {_signed(row['gain_low'])} to {_signed(row['gain_high'])}"
@@ -132,11 +136,15 @@ def _share(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
-def _distance(teacher: float, accuracy: float) -> str:
-    points = round(100 * (teacher - accuracy), 1)
+def _points(teacher: float, accuracy: float, digits: int) -> float:
+    return round(100 * (teacher - accuracy), digits) + 0.0
+
+
+def _distance(teacher: float, accuracy: float, digits: int = 1) -> str:
+    points = _points(teacher, accuracy, digits)
     if points == 0:
         return "level with the teacher"
-    return f"{abs(points):.1f} points {'below' if points > 0 else 'above'} the teacher"
+    return f"{abs(points):.{digits}f} points {'below' if points > 0 else 'above'} the teacher"
 
 
 def _signed(share: float) -> str:

@@ -65,6 +65,10 @@ def _rows(uri: str, query: sqlalchemy.TextClause, **values: str) -> list[tuple[o
     try:
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(query, values)]
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        shown = engine.url.render_as_string()
+        raise Mistake(f"{shown} cannot be read as MLflow's database ({reason})") from None
     finally:
         engine.dispose()
 

@@ -25,12 +25,13 @@ _MANY = 1_000
 """Marks above which they are drawn smaller and let others shine through."""
 _SMALL_SHARE = 0.08
 _NOTE = (
-    "Filled marks are the front, open ones the other complete trials; colour and shape say the start, the star is the "
-    "teacher. Both scales are logarithmic, accuracy by its errors: halving them is the same step everywhere."
+    "Filled marks are the study's front, open ones the other complete trials; colour and shape say the start, the star "
+    "is the teacher. Marks and dotted lines are of the validation split. Both scales are logarithmic, accuracy by its "
+    "errors: halving them is the same step everywhere. The line joins the best at each size of the axis that is shown."
 )
 _CONFIRMED_NOTE = (
     " Bars are means on the test split over fresh seeds with their 95 % intervals: distilled to the left, the same "
-    "student alone to the right."
+    "student alone to the right; compare them with the open star, the teacher on test."
 )
 
 
@@ -113,8 +114,8 @@ def _add_lines(switch: Switch, numbers: ParetoNumbers) -> None:
             height(front["accuracy"], numbers.validation),
             mode="lines",
             line={"shape": "hv", "color": GREY, "width": 1.5},
-            name="front",
-            legendgroup="front",
+            name="best at its size",
+            legendgroup="best",
             showlegend=name == "parameters",
             hoverinfo="skip",
         )
@@ -226,7 +227,7 @@ def _add_teacher(switch: Switch, figure: go.Figure, numbers: ParetoNumbers) -> N
             height([accuracy], numbers.validation),
             mode="markers",
             marker={"symbol": symbol, "size": 15, "color": VERMILLION},
-            name="teacher" if split == "validation" else "teacher, test",
+            name=f"teacher, {split}",
             hoverinfo="text",
             hovertext=[
                 f"<b>teacher</b><br>{numbers.teacher_parameters:,} parameters<br>"
@@ -240,5 +241,5 @@ def _add_teacher(switch: Switch, figure: go.Figure, numbers: ParetoNumbers) -> N
     place = {"xref": "paper", "x": 1, "y": heights[1], "xanchor": "right", "yanchor": "top", "showarrow": False}
     figure.update_layout(
         shapes=[line | {"y0": y, "y1": y} for y in heights],
-        annotations=[place | {"text": "1 point below the teacher", "font": {"size": 11, "color": GREY}}],
+        annotations=[place | {"text": "1 point below, validation", "font": {"size": 11, "color": GREY}}],
     )

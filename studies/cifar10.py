@@ -11,7 +11,8 @@ Data       CIFAR-10 as JPEG pictures, `cifar10-images.zip` in the folder named b
 Papers     Hinton et al. 2015 (arXiv:1503.02531), FitNets (arXiv:1412.6550), Wang & Lan 2017 (arXiv:1709.02929).
 Command    kdsearch confirm studies/cifar10.py --compare convnet-36 --data DIR    the claim itself
            kdsearch run studies/cifar10.py --data DIR                             the whole search, confirmed
-Result     reports/cifar10/RESULTS.md
+Result     The claim is missed at 12 epochs: 7.6 % of the teacher's size has 82.5 % distilled and 83.0 % alone, the
+           teacher 84.4 (reports/cifar10/RESULTS.md)
 """
 
 from torch import nn

@@ -42,7 +42,6 @@ from kdsearch.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-
 Where = str | os.PathLike[str]
 
 

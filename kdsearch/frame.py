@@ -9,7 +9,7 @@ import pandas as pd
 from kdsearch import pareto
 from kdsearch.mistakes import Mistake
 from kdsearch.store import StudyFacts, TrialRecord
-from kdsearch.study import OBJECTIVES
+from kdsearch.study import signs
 
 Rule = Literal["knee", "accurate", "smallest"]
 RULES: tuple[Rule, ...] = ("knee", "accurate", "smallest")
@@ -160,8 +160,9 @@ def _reference(facts: StudyFacts) -> pareto.Points:
 
 
 def _points(table: pd.DataFrame, objectives: Sequence[str]) -> pareto.Points:
-    signs = [-1.0 if OBJECTIVES[name].direction == "maximize" else 1.0 for name in objectives]
-    return np.column_stack([sign * table[name].astype(float) for sign, name in zip(signs, objectives, strict=True)])
+    return np.column_stack(
+        [sign * table[name].astype(float) for sign, name in zip(signs(objectives), objectives, strict=True)]
+    )
 
 
 def _hypervolumes(table: pd.DataFrame, facts: StudyFacts) -> pd.Series:

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch import pareto
-from kdsearch.study import OBJECTIVES
+from kdsearch.study import signs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,5 @@ def front(trials: Iterable[Tried], objectives: Sequence[str]) -> list[Tried]:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         return []
-    signs = [-1.0 if OBJECTIVES[name].direction == "maximize" else 1.0 for name in objectives]
-    points = np.array([trial.values for trial in complete], dtype=float) * signs
+    points = np.array([trial.values for trial in complete], dtype=float) * signs(objectives)
     return [complete[index] for index in pareto.front(points)]

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from kdsearch.comparable import SizeCurve
 from kdsearch.store import TrialRecord
+from kdsearch.thinning import evenly
 
 _FEWEST = 10
 """Complete trials below which a forest sees patterns in noise."""
@@ -55,7 +56,8 @@ def importances(records: Sequence[TrialRecord], trials: Sequence[FrozenTrial], *
     found = []
     for having, parameters in groups.items():
         if len(having) >= _FEWEST:
-            members = _spread([trials[number] for number in sorted(having)])
+            numbers = sorted(having)
+            members = [trials[numbers[place]] for place in evenly(_MOST, len(numbers))]
             shares, explained = _shares(members, left, seed), _explained(members, left, seed)
             found += [
                 Importance(parameter=name, share=shares[name], trials=len(members), explained=explained)
@@ -63,13 +65,6 @@ def importances(records: Sequence[TrialRecord], trials: Sequence[FrozenTrial], *
                 if name in shares
             ]
     return sorted(found, key=lambda one: (-one.share, one.parameter))
-
-
-def _spread(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    """At most `_MOST` of them, evenly from the first to the last."""
-    if len(trials) <= _MOST:
-        return trials
-    return [trials[place] for place in np.linspace(0, len(trials) - 1, _MOST).round().astype(int)]
 
 
 def _unexplained(complete: Sequence[TrialRecord]) -> dict[int, float]:

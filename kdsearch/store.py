@@ -103,6 +103,12 @@ class TrialRecord:
         return sum(line["seconds"] + line["evaluation_seconds"] for line in own) if self.curve else None
 
     @property
+    def last_accuracy(self) -> float | None:
+        """The last validation accuracy of the curve; None where it has none yet."""
+        accuracies = (line["validation_accuracy"] for line in reversed(self.curve) if "validation_accuracy" in line)
+        return next(accuracies, None)
+
+    @property
     def continues(self) -> int | None:
         """The pruned trial that this one goes on with."""
         return self.inherited.trial if self.inherited is not None and self.inherited.kind == "trial" else None

@@ -73,6 +73,11 @@ OBJECTIVES = {
 }
 
 
+def signs(objectives: Sequence[str]) -> list[float]:
+    """What turns the values of these objectives into ones to be minimized: -1 for those that are maximized."""
+    return [-1.0 if OBJECTIVES[name].direction == "maximize" else 1.0 for name in objectives]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What to search, in what, judged by what, for how long.

@@ -11,7 +11,8 @@ from rich.text import Text
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
 from kdsearch.findings import Finding
-from kdsearch.progress import printable, say
+from kdsearch.markup import printable
+from kdsearch.progress import say
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
@@ -46,11 +47,11 @@ def show_front(console: Console, results: Results) -> None:
         )
         for number, row in zip(front.index.tolist(), front.to_dict("records"), strict=True)
     ]
-    shown = len(headings)
-    while (table := _filled(headings[:shown], rows)) and shown > _FEWEST:
-        if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
-            break
-        shown -= 1  # whole figures of fewer columns say more than parts of all
+    table = _filled(headings, rows)
+    unlimited = console.options.update(width=10_000)
+    while len(table.columns) > _FEWEST and console.measure(table, options=unlimited).maximum > console.width:
+        # whole figures of fewer columns say more than parts of all
+        table = _filled(headings[: len(table.columns) - 1], rows)
     console.print(table)
 
 

@@ -37,7 +37,8 @@ from kdsearch.events import (
     TrialWaits,
 )
 from kdsearch.ledger import Confirmed
-from kdsearch.progress import JsonLog, listener, printable
+from kdsearch.markup import printable
+from kdsearch.progress import JsonLog, listener
 from kdsearch.progress.jsonlog import event_name
 from kdsearch.progress.lines import Lines, Quiet
 from kdsearch.progress.panel import LivePanel

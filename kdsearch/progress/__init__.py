@@ -6,7 +6,6 @@ from typing import Literal, Protocol, Self
 from rich.console import Console
 
 from kdsearch.events import Happening
-from kdsearch.markup import printable
 from kdsearch.progress.jsonlog import JsonLog, own_stdout
 from kdsearch.progress.lines import Lines, Quiet, say
 from kdsearch.progress.notebook import Notebook, in_notebook
@@ -45,4 +44,4 @@ def listener(console: Console, style: Style = "live") -> Screen:
     return LivePanel(console) if live else Lines(console)
 
 
-__all__ = ["JsonLog", "Screen", "Style", "clock", "in_notebook", "listener", "own_stdout", "printable", "say"]
+__all__ = ["JsonLog", "Screen", "Style", "clock", "in_notebook", "listener", "own_stdout", "say"]

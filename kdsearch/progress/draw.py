@@ -15,6 +15,7 @@ from kdsearch.progress import plot, words
 from kdsearch.progress.slots import Work
 from kdsearch.progress.tally import Picture, RepeatsTally, SearchTally
 from kdsearch.store import TrialRecord
+from kdsearch.thinning import evenly
 
 _WIDE, _WIDER, _HIGH = 60, 110, 24
 _PLOT = (64, 12)
@@ -221,9 +222,7 @@ def _members(members: Sequence[TrialRecord], tally: SearchTally, width: int) -> 
 
 def _spread(front: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
     """At most `count` of the front, its ends among them."""
-    if len(front) <= count:
-        return list(front)
-    return [front[round(index * (len(front) - 1) / max(1, count - 1))] for index in range(count)]
+    return [front[place] for place in evenly(count, len(front))]
 
 
 def _table(*headings: str) -> Table:

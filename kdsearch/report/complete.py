@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kdsearch.comparable import SizeCurve
 from kdsearch.report.material import Material
+from kdsearch.thinning import evenly
 
 FEWEST = 10
 """Complete trials below which a chart would show patterns in noise."""
@@ -45,13 +45,6 @@ def numbers_in(material: Material, points: pd.DataFrame, column: str) -> "pd.Ser
         return pd.Series(np.nan, index=points.index)
     column_N = pd.to_numeric(material.table[column], errors="coerce")
     return pd.Series(column_N, dtype=float).reindex(points.index)
-
-
-def evenly(count: int, among: int) -> NDArray[np.intp]:
-    """Places of at most `count` of `among` things in order, both ends included, evenly apart."""
-    if among <= count:
-        return np.arange(among)
-    return np.unique(np.linspace(0, among - 1, count).round().astype(np.intp))
 
 
 def thinned(points: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from kdsearch.confirm import ALONE
 from kdsearch.findings import findings, of_member
 from kdsearch.ledger import Confirmed
 from kdsearch.store import StudyFacts, TrialRecord
-from kdsearch.study import CONFIRM, OBJECTIVES
+from kdsearch.study import CONFIRM, signs
 
 
 def front(records: Iterable[TrialRecord], facts: StudyFacts) -> set[int]:
@@ -49,9 +49,12 @@ def gains(confirmed: Confirmed, facts: StudyFacts) -> dict[int, float]:
 def _points(records: Iterable[TrialRecord], facts: StudyFacts) -> tuple[Sequence[int], pareto.Points]:
     """Numbers and objectives, all to be minimized, of the complete trials."""
     complete = [record for record in records if record.state == "complete"]
-    signs = [-1.0 if OBJECTIVES[name].direction == "maximize" else 1.0 for name in facts.objectives]
+    directions = signs(facts.objectives)
     rows = [
-        [sign * {**record.known, **record.measured}[name] for sign, name in zip(signs, facts.objectives, strict=True)]
+        [
+            sign * {**record.known, **record.measured}[name]
+            for sign, name in zip(directions, facts.objectives, strict=True)
+        ]
         for record in complete
     ]
-    return [record.number for record in complete], np.array(rows, dtype=float).reshape(-1, len(signs))
+    return [record.number for record in complete], np.array(rows, dtype=float).reshape(-1, len(directions))

@@ -10,10 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdsearch.report.chart import Chart
-from kdsearch.report.complete import evenly, left_out
+from kdsearch.report.complete import left_out
 from kdsearch.report.ink import GREY, accuracy_axis, height, layout, legend_name, lines, marks
 from kdsearch.report.material import Material
 from kdsearch.store import TrialRecord
+from kdsearch.thinning import evenly
 
 _OTHERS = 150
 _FRONT = 60
@@ -59,13 +60,13 @@ def chart(material: Material) -> Chart:
 
 def curves_numbers(material: Material) -> CurvesNumbers:
     front = set(material.table.index[material.table["on_front"]])
-    last = {record.number: accuracy for record in material.records if (accuracy := _last(record.curve)) is not None}
+    last = {record.number: accuracy for record in material.records if (accuracy := record.last_accuracy) is not None}
     members = sorted(last.keys() & front, key=last.__getitem__)
     others = sorted(last.keys() - front, key=last.__getitem__)
     chosen = [members[place] for place in evenly(_FRONT, len(members))]
     chosen += [others[place] for place in evenly(_OTHERS, len(others))]
     by_number = {record.number: record for record in material.records}
-    rows = [row for row in _rows(by_number[number] for number in chosen)]
+    rows = list(_rows(by_number[number] for number in chosen))
     points = pd.DataFrame(rows, columns=["trial", "stage", "epoch", "accuracy", "start"])
     stopped = Counter(len(record.curve) for record in material.records if record.state == "pruned" and record.curve)
     return CurvesNumbers(
@@ -152,7 +153,3 @@ def _rows(records: Iterable[TrialRecord]) -> Iterator[tuple[int, str, int, float
 
 def _distilling(line: dict[str, Any]) -> bool:
     return line["stage"] not in ("hints", "pretrain")
-
-
-def _last(curve: list[dict[str, Any]]) -> float | None:
-    return next((line["validation_accuracy"] for line in reversed(curve) if "validation_accuracy" in line), None)

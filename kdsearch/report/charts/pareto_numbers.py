@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +44,9 @@ def pareto_numbers(material: Material) -> ParetoNumbers:
     points = complete_trials(table)
     sizes = _sizes(table, [name for name in SIZES if name in table])
     points = points.join(sizes.drop(columns="parameters"))
-    shown = {record.number: _last(record.curve) for record in material.records if record.state in ("pruned", "running")}
+    shown = {
+        record.number: record.last_accuracy for record in material.records if record.state in ("pruned", "running")
+    }
     last = pd.Series(shown, dtype=float).dropna()
     others = table[table["state"].isin(["pruned", "running", "failed", "screened"])]
     others = others[["state"]].join(sizes).dropna(subset=["parameters"])
@@ -68,13 +69,6 @@ def _sizes(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Positive sizes, NaN where one is not known: they stand on a log scale."""
     known = {name: pd.to_numeric(table[name], errors="coerce").astype(float) for name in names}
     return pd.DataFrame({name: sizes.mask(sizes <= 0) for name, sizes in known.items()}, index=table.index)
-
-
-def _last(curve: list[dict[str, Any]]) -> float:
-    """The last validation accuracy that a curve has; NaN where it has none."""
-    return float(
-        next((line["validation_accuracy"] for line in reversed(curve) if "validation_accuracy" in line), np.nan)
-    )
 
 
 def _front(points: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import confirm_study, export_student, open_study, run, status, studies, write_report
+    from kdsearch.api import confirm_study, open_study, run, status, studies, write_report
     from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
     from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
     from kdsearch.data.dataset import from_dataset
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
     from kdsearch.students import MLP, ConvNet, MaxoutNet, MobileNet, ResNet, Student, TextConvNet, TextTransformer, ViT
     from kdsearch.study import Study
+    from kdsearch.taking import export_student
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
 
 _HOMES = {
     "kdsearch.api": (
         "confirm_study",
-        "export_student",
         "open_study",
         "run",
         "status",
@@ -53,6 +53,7 @@ _HOMES = {
         *("TextConvNet", "TextTransformer", "ViT"),
     ),
     "kdsearch.study": ("Study",),
+    "kdsearch.taking": ("export_student",),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
 }

@@ -1,4 +1,4 @@
-"""What users do, as functions: run, list, status, report, export. The command line only parses and prints.
+"""What users do with a study, as functions: run, confirm, list, status, report.
 
 Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `runs`) and the database's URL (default:
 the workspace's own SQLite file).
@@ -18,31 +18,28 @@ from rich.console import Console
 
 from kdsearch import frame as frames
 from kdsearch.accounting import account
-from kdsearch.confirm import ALONE, SEEDS, Control, comparison_plan, front_plan
+from kdsearch.confirm import SEEDS, Control, comparison_plan, front_plan
 from kdsearch.confirm import confirm as confirm_plan
 from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
-from kdsearch.export import Exported
-from kdsearch.export import export as export_trial
-from kdsearch.findings import Finding, findings_frame, of_member
+from kdsearch.findings import findings_frame, of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.prepare import Prepared, draft
+from kdsearch.prepare import Prepared
 from kdsearch.results import Results
 from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
-from kdsearch.study import VARIED, Source, Study, check_name
+from kdsearch.stored import Where, confirmed_of, given, source_of, store_of
+from kdsearch.study import VARIED, Study, check_name
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Where = str | os.PathLike[str]
 
 
 def run(
@@ -75,7 +72,7 @@ def run(
     False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
     what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
     """
-    source = _given(study)
+    source = given(study)
     if smoke:
         source = replace(source, smoke=True)
     place = Workspace.chosen(workspace)
@@ -106,7 +103,7 @@ def run(
             stopping=interrupted,
             then=then if confirm else None,
         )
-        store = _store(ended.facts.name, place, storage)
+        store = store_of(ended.facts.name, place, storage)
         confirmed = taken[0] if taken else ended.confirmed
         return Results(ended.facts, ended.records, confirmed, ended, interrupted(), store)
 
@@ -140,9 +137,9 @@ def confirm_study(
     """
     place = Workspace.chosen(workspace)
     stored = isinstance(study, str) and not study.endswith(".py")
-    source = _source(_store(str(study), place, storage).facts, file) if stored else _given(study)
+    source = source_of(store_of(str(study), place, storage).facts, file) if stored else given(study)
     if not stored and (compare is None or compare in VARIED):
-        _store(source.load().name, place, storage)  # before a teacher is trained for a study that has no trials
+        store_of(source.load().name, place, storage)  # before a teacher is trained for a study that has no trials
     taken: list[Results] = []
     with interrupts() as interrupted, ExitStack() as stack:
         heard, complain = _shown(progress, listeners, complain, stack)
@@ -200,7 +197,7 @@ def _members(
 
 def open_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> Results:
     """A study's stored trials. Raises `Mistake`, with the names there are, for an unknown one."""
-    return Results.of(_store(name, Workspace.chosen(workspace), storage))
+    return Results.of(store_of(name, Workspace.chosen(workspace), storage))
 
 
 def studies(*, workspace: Where | None = None, storage: str | None = None) -> list[Results]:
@@ -223,7 +220,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
     the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
     """
-    store = _store(name, Workspace.chosen(workspace), storage)
+    store = store_of(name, Workspace.chosen(workspace), storage)
     results = Results.of(store)
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
@@ -254,24 +251,11 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
                 "parameters": int(record.known["parameters"]),
                 "accuracy": record.measured["accuracy"],
                 "params": record.params,
-                **_confirmed(of_member(results.findings, record.number)),
+                **confirmed_of(of_member(results.findings, record.number)),
             }
             for record in (results.records[number] for number in results.front.index)
         ],
         "findings": [dataclasses.asdict(finding) for finding in results.findings],
-    }
-
-
-def _confirmed(finding: Finding | None) -> dict[str, Any]:
-    """What `status` says of a front member once it is confirmed."""
-    if finding is None or (own := finding.arms[0].test) is None:
-        return {}
-    control = finding.arm(ALONE)
-    beside = dataclasses.asdict(control.test) if control is not None and control.test is not None else None
-    return {
-        "test_accuracy": dataclasses.asdict(own),
-        "alone_test_accuracy": beside,
-        "verdict": control.said if control is not None else None,
     }
 
 
@@ -302,7 +286,7 @@ def write_report(
     place = Workspace.chosen(workspace)
     with writable(folder):
         check_ours(folder)  # before the work is done
-    materials = [Results.of(_store(one, place, storage)).material for one in names]
+    materials = [Results.of(store_of(one, place, storage)).material for one in names]
     if others:
         return report.write_comparison(materials, folder)
     links = _links(place, materials[0].facts, ui, complain)
@@ -325,65 +309,6 @@ def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callab
     except Mistake as mistake:
         complain(f"the report has no links to MLflow: {mistake}")
         return {}
-
-
-def export_student(
-    name: str,
-    to: Where,
-    *,
-    trial: int | None = None,
-    pick: frames.Rule = "knee",
-    max_parameters: int | None = None,
-    max_drop: float | None = None,
-    study: Study | Where | None = None,
-    workspace: Where | None = None,
-    storage: str | None = None,
-) -> Exported:
-    """Export a trial's student: `trial`, or the one that `pick` chooses within the limits (see `kdsearch.frame.pick`).
-
-    `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
-    """
-    if trial is not None and (max_parameters is not None or max_drop is not None):
-        raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
-    place = Workspace.chosen(workspace)
-    store = _store(name, place, storage)
-    results = Results.of(store)
-    if trial is not None:
-        if trial not in results.frame.index:
-            raise Mistake(f"the study {name!r} has no trial {trial}; it has 0 to {len(results.records) - 1}")
-        chosen = trial
-    else:
-        chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
-    confirmed = _confirmed(of_member(results.findings, chosen))
-    return export_trial(_prepared(store.facts, study, place), store.record(chosen), Path(to), confirmed)
-
-
-def _source(facts: StudyFacts, study: Study | Where | None) -> Source:
-    """Where the stored study is read from: what the caller gives, else its file."""
-    chosen = study if study is not None else facts.file
-    if chosen is None:
-        raise Mistake(f"the study {facts.name!r} was not made from a file; give the Study itself")
-    if not isinstance(chosen, Study) and not Path(chosen).exists():
-        raise Mistake(f"the study file {chosen} is not there any more; say where it is now with --study FILE")
-    return replace(_given(chosen), smoke=facts.smoke)
-
-
-def _given(study: Study | Where) -> Source:
-    return Source.of(study) if isinstance(study, Study) else Source(path=Path(study))
-
-
-def _prepared(facts: StudyFacts, study: Study | Where | None, workspace: Workspace) -> Prepared:
-    """The stored study made ready again, from its file or from what the caller gives; refused where it has changed."""
-    planned = draft(_source(facts, study), workspace)
-    if changed := facts.differences(planned.facts):
-        raise Mistake(
-            f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"
-        )
-    return planned.ready()
-
-
-def _store(name: str, workspace: Workspace, storage: str | None) -> Store:
-    return Store(open_storage(storage or workspace.storage_url, create=False), name)
 
 
 def _driven(folder: Path) -> bool:

@@ -162,6 +162,17 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
     export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
     export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
+    files = export.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
+    for name, usual, text in (
+        ("safetensors", True, "the weights, for kdsearch.load"),
+        ("onnx", True, "for ONNX Runtime, on servers, phones and in browsers"),
+        ("pt2", False, "a torch.export program; loading one can run code"),
+        ("int8", False, "ONNX with 8-bit weights and activations, calibrated on training data"),
+    ):
+        said = f"{text} ({'usual' if usual else 'on request'})"
+        files.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=usual, help=said)
+    files.add_argument("--softmax", action="store_true", help="files that hold the network give probabilities")
+    files.add_argument("--normalize", action="store_true", help="files that hold the network take inputs as stored")
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")

@@ -226,17 +226,21 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    from kdsearch import api
+    from kdsearch.export import FORMATS
     from kdsearch.progress import say
     from kdsearch.tables import show_figures
+    from kdsearch.taking import export_student
 
-    exported = api.export_student(
+    exported = export_student(
         arguments.name,
         arguments.to,
         trial=arguments.trial,
         pick=arguments.pick or "knee",
         max_parameters=arguments.max_parameters,
         max_drop=arguments.max_drop,
+        formats=[name for name in FORMATS if getattr(arguments, name)],
+        softmax=arguments.softmax,
+        normalize=arguments.normalize,
         study=arguments.study,
         **_place(arguments),
     )

@@ -1,7 +1,7 @@
-"""A student on disk: `student.safetensors` with its weights alone, and `student.json` with everything about it.
+"""A student on disk: its files, and `student.json` with everything about them and a checksum of each.
 
 `load` gives the module back with torch and safetensors alone. The JSON only names a class of `kdsearch.students`;
-nothing is imported or unpickled because a file says so.
+nothing is imported or unpickled because a file says so. Checksums find what is torn or changed, not who changed it.
 """
 
 import dataclasses
@@ -14,23 +14,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdsearch.files import DamagedError, load_tensors, save_tensors, write_text
+from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors, write_text
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import digest
 from kdsearch.students import FAMILIES
 
 WEIGHTS = "student.safetensors"
 CARD = "student.json"
-FORMAT = 1
+FORMAT = 2
 
 
-def save_student(folder: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write both files. `card` has at least `student` (its kind and fields), `input` and `classes`."""
-    save_tensors(folder / WEIGHTS, weights, {"study": card.get("study"), "trial": card.get("trial")})
-    write_text(folder / CARD, json.dumps({"format": FORMAT, **card}, indent=2) + "\n")
+def save_weights(path: Path, weights: Mapping[str, Tensor], *, study: str, trial: int) -> None:
+    save_tensors(path, weights, {"study": study, "trial": trial})
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `student.json` with its format and its own checksum; gives what it then holds."""
+    whole = {"format": FORMAT, **card}
+    whole["sha256"] = _checksum(whole)
+    write_text(folder / CARD, json.dumps(whole, indent=2) + "\n")
+    return whole
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of `student.json`. Raises `Mistake` where there is none or it is not ours."""
+    """The content of `student.json`. Raises `Mistake` where there is none, it is not ours, of another version, or
+    altered.
+    """
     path = Path(folder) / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -38,11 +47,38 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise Mistake(
             f"{folder} holds no exported student (no {CARD}); kdsearch export NAME --to DIR makes one"
         ) from None
-    except (ValueError, NotADirectoryError, IsADirectoryError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); export the student again") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise Mistake(f"{path} was not written by this version of kdsearch; export the student again")
-    return card
+    version = card.get("format") if isinstance(card, dict) else None
+    if not isinstance(version, int):
+        raise Mistake(f"{path} was not written by kdsearch; export the student again")
+    if version > FORMAT:
+        made_by = card.get("versions", {}).get("kdsearch", "unknown") if isinstance(card.get("versions"), dict) else "?"
+        raise Mistake(
+            f"{path} was written by a newer kdsearch (its version {made_by}, format {version}; this one reads up to "
+            f"{FORMAT}); update kdsearch"
+        )
+    if version < FORMAT:
+        raise Mistake(f"{path} was written by an older kdsearch (format {version}); export the student again")
+    if card.get("sha256") != _checksum(card):
+        raise Mistake(f"{path} was altered: its checksum does not fit its content; export the student again")
+    return dict(card)
+
+
+def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: str) -> Path:
+    """The path of one of the export's files. Raises `Mistake` where the card has none of that name, or it is gone or
+    altered.
+    """
+    if name not in card["files"]:
+        raise Mistake(f"{folder} has no {name}: the student was exported without it; export it again with it")
+    path = Path(folder) / name
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read ({error.strerror}); export the student again") from None
+    if found != card["files"][name]["sha256"]:
+        raise Mistake(f"{path} was altered: its checksum is not the one in {CARD}; export the student again")
+    return path
 
 
 def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inputs: bool = False) -> nn.Module:
@@ -68,16 +104,18 @@ def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inpu
         raise Mistake(f"the student in {folder} has the fields {sorted(fields)}, {kind} has {sorted(expected)}")
     module = chosen(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}).build(shape, classes)
     try:
-        weights, _ = load_tensors(Path(folder) / WEIGHTS)
+        weights, _ = load_tensors(check_file(folder, card, WEIGHTS))
         module.load_state_dict(weights)
-    except FileNotFoundError:
-        raise Mistake(f"{folder} has no {WEIGHTS}; export the student again") from None
     except (DamagedError, RuntimeError) as error:
         raise Mistake(
             f"the weights in {folder} cannot be used ({str(error)[:200]}); export the student again"
         ) from None
     student: nn.Module = Normalized(module, *statistics) if raw_inputs else module
     return student.eval()
+
+
+def _checksum(card: Mapping[str, Any]) -> str:
+    return digest({name: part for name, part in card.items() if name != "sha256"})
 
 
 class Normalized(nn.Module):

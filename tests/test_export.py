@@ -11,6 +11,7 @@ import kdsearch
 from kdsearch import api
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
+from kdsearch.saved import read_card, write_card
 from kdsearch.study import Source
 from tests.studies_for_tests import write_study
 
@@ -29,7 +30,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(made):
     folder, _ = made
-    return api.export_student("small", folder / "out", pick="accurate", workspace=folder / "runs")
+    return kdsearch.export_student("small", folder / "out", pick="accurate", workspace=folder / "runs")
 
 
 def test_an_export_is_the_trials_own_student_to_the_last_example(made, exported):
@@ -74,7 +75,7 @@ def test_loading_needs_torch_and_safetensors_alone(exported):
 def test_a_family_of_the_users_own_is_passed_in(tmp_path):
     path = write_study(tmp_path)
     api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
-    api.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
         kdsearch.load(tmp_path / "out")
     family = _family_of(path)
@@ -92,22 +93,22 @@ def _family_of(path):
 
 def test_an_earlier_export_is_replaced_and_nothing_else(made, tmp_path):
     folder, _ = made
-    first = api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
-    second = api.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs")
+    first = kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
+    second = kdsearch.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs")
     assert (first.card["trial"], second.card["trial"]) == (0, 1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(Mistake, match="not empty"):
-        api.export_student("small", tmp_path / "mine", trial=0, workspace=folder / "runs")
+        kdsearch.export_student("small", tmp_path / "mine", trial=0, workspace=folder / "runs")
     assert (tmp_path / "mine" / "thesis.txt").exists()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(Mistake, match=r"it holds notes.txt; name another"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
     (tmp_path / "file").write_text("")
     with pytest.raises(Mistake, match="is a file"):
-        api.export_student("small", tmp_path / "file", trial=0, workspace=folder / "runs")
+        kdsearch.export_student("small", tmp_path / "file", trial=0, workspace=folder / "runs")
     with pytest.raises(Mistake, match="cannot write"):
-        api.export_student("small", tmp_path / "file" / "out", trial=0, workspace=folder / "runs")
+        kdsearch.export_student("small", tmp_path / "file" / "out", trial=0, workspace=folder / "runs")
 
 
 def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
@@ -119,10 +120,10 @@ def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
     tensors, notes = load_tensors(kept)
     save_tensors(kept, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}, notes)
     with pytest.raises(Mistake, match="is not what was searched"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     kept.write_bytes(kept.read_bytes()[:-10])
     with pytest.raises(Mistake, match="damaged"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
@@ -130,23 +131,25 @@ def test_limits_that_no_trial_meets_name_the_nearest(made):
     folder, results = made
     smallest = int(results.frame["parameters"].min())
     with pytest.raises(Mistake, match=f"the nearest is trial .* with {smallest:,} parameters"):
-        api.export_student("small", folder / "none", max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", max_parameters=10, workspace=folder / "runs")
     with pytest.raises(Mistake, match="either the trial or the limits"):
-        api.export_student("small", folder / "none", trial=0, max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", trial=0, max_parameters=10, workspace=folder / "runs")
     with pytest.raises(Mistake, match="no trial 99; it has 0 to 3"):
-        api.export_student("small", folder / "none", trial=99, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", trial=99, workspace=folder / "runs")
 
 
 def test_a_study_that_changed_or_moved_is_not_exported_by_guess(made, tmp_path):
     folder, _ = made
     changed = write_study(tmp_path, OURS, ("epochs=3,", "epochs=4,"))
     with pytest.raises(Mistake, match="no longer gives trial 0's recipe"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=changed)
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=changed)
     other = write_study(tmp_path, OURS, ("whole.train.head(200)", "whole.train.head(180)"), name="other.py")
     with pytest.raises(Mistake, match="has changed in the data"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=other)
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=other)
     with pytest.raises(Mistake, match="say where it is now with --study"):
-        api.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", study=tmp_path / "gone.py")
+        kdsearch.export_student(
+            "small", tmp_path / "out", trial=0, workspace=folder / "runs", study=tmp_path / "gone.py"
+        )
 
 
 @pytest.mark.parametrize(
@@ -157,20 +160,45 @@ def test_a_study_that_changed_or_moved_is_not_exported_by_guess(made, tmp_path):
         (lambda card: card["student"].update(colour="red"), "has the fields"),
         (lambda card: card["student"].update(width=3000), "cannot be used"),
         (lambda card: card.pop("input"), "lacks what describes"),
-        (lambda card: card.update(format=99), "not written by this version"),
     ],
 )
 def test_a_crafted_card_is_refused_and_imports_nothing(exported, tmp_path, change, rule):
     import shutil
 
     shutil.copytree(exported.folder, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "student.json").read_text())
+    card = read_card(tmp_path / "out")
     change(card)
-    (tmp_path / "out" / "student.json").write_text(json.dumps(card))
+    write_card(tmp_path / "out", card)  # by one who knows how checksums are made
     with pytest.raises(Mistake, match=rule):
         kdsearch.load(tmp_path / "out")
     with pytest.raises(Mistake, match="holds no exported student"):
         kdsearch.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "rule"),
+    [
+        ("student.json", lambda text: text.replace("few", "many"), "was altered"),
+        ("student.json", lambda text: text[:-20], "cannot be read"),
+        ("student.json", lambda text: "[" * 100_000, "cannot be read"),
+        ("student.json", lambda text: "[]", "was not written by kdsearch"),
+        (
+            "student.json",
+            lambda text: text.replace('"format": 2', '"format": 99'),
+            "newer kdsearch .*format 99",
+        ),
+        ("student.json", lambda text: text.replace('"format": 2', '"format": 1'), "an older kdsearch"),
+        ("student.safetensors", lambda text: text[:-1] + chr(ord(text[-1]) ^ 1), "was altered"),
+    ],
+)
+def test_a_torn_or_altered_export_is_refused(exported, tmp_path, file, change, rule):
+    import shutil
+
+    shutil.copytree(exported.folder, tmp_path / "out")
+    path = tmp_path / "out" / file
+    path.write_text(change(path.read_text(encoding="latin-1")), encoding="latin-1")
+    with pytest.raises(Mistake, match=rule):
+        kdsearch.load(tmp_path / "out")
 
 
 def test_public_names_stay_what_they_are_after_their_modules_were_imported(exported):

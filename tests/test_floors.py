@@ -23,12 +23,13 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "features",
-        "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool", "prepare",
-        "proof", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
+        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "export.",
+        "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool",
+        "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
+        "underway",
     ],
-    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "summary"],
-    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "template", "ui"],
+    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
+    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "taking", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 

@@ -7,7 +7,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from torch import nn
 
-from kdsearch import MLP, Recipe, Study, Teacher, api, digits
+from kdsearch import MLP, Recipe, Study, Teacher, api, digits, taking
 from kdsearch.events import Note, TrialBegan, TrialEnded
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.store import Store, open_storage
@@ -315,7 +315,7 @@ def test_a_study_made_in_python_runs_in_local_workers(tmp_path):
     study = Study(name="made", data=data, teacher=teacher, space=space, trials=2)
     results = api.run(study, workspace=tmp_path / "runs", track=False, confirm=False, workers=1)
     assert [record.state for record in results.records] == ["complete"] * 2
-    exported = api.export_student("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
+    exported = taking.export_student("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
     assert exported.card["student"]["kind"] == "Flat"
 
 

@@ -106,7 +106,12 @@ class _Normalization(torch.autograd.Function):
 
 
 def _channels_last(image: Tensor) -> Tensor:
-    """(B, C, H, W) with the strides of channels_last, also for one channel, where torch sees no difference."""
+    """(B, C, H, W) with the strides of channels_last, also for one channel, where torch sees no difference.
+
+    An exported program has the plain network: its runtime chooses its own layout.
+    """
+    if torch.compiler.is_exporting():
+        return image
     batch, channels, height, width = image.shape
     if channels == 1:
         return image.reshape(batch, height, width, 1).permute(0, 3, 1, 2)

@@ -1,0 +1,69 @@
+"""Export: a student's files, each proven in a fresh process to be what was trained.
+
+Here the test split is read, once for the student and once for the teacher, to be written down.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdsearch.export.card import described, files, of_teacher, with_proof
+from kdsearch.export.folder import check_target, in_place_of
+from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
+from kdsearch.export.proof import prove
+from kdsearch.export.subject import Subject, kept
+from kdsearch.mistakes import Mistake
+from kdsearch.saved import write_card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """Where the files are, and what `student.json` says of the student and the teacher; accuracies are fractions."""
+
+    folder: Path
+    card: dict[str, Any]
+
+
+def export(
+    subject: Subject,
+    to: Path,
+    *,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    softmax: bool = False,
+    normalize: bool = False,
+) -> Exported:
+    """Write the student into the folder `to` and prove each file in a fresh process: the same parameter count, the same
+    predictions on the validation and test splits.
+
+    `softmax` and `normalize` put those into the formats that hold a network. An earlier export in `to` is replaced; any
+    other folder that is not empty is refused. Nothing is left behind where the proof fails. Raises `Mistake`.
+    """
+    check_formats(formats)
+    to = to.resolve()
+    prepared = subject.prepared
+    parcel = Parcel(
+        study=prepared.facts.name,
+        trial=subject.trial,
+        module=subject.module(),
+        data=prepared.data,
+        softmax=softmax,
+        normalize=normalize,
+    )
+    with in_place_of(to) as work:
+        for name in formats:
+            FORMATS[name].write(parcel, work / FORMATS[name].file)
+        card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
+        write_card(work, card)  # the proof reads what the user will read
+        proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel).items()}
+        card = write_card(work, with_proof({**card, "teacher": of_teacher(prepared)}, proofs))
+    return Exported(folder=to, card=card)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise `Mistake` unless `formats` are some of the known ones, each once."""
+    if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(FORMATS):
+        raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
+
+
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_formats", "check_target", "export", "kept"]

@@ -1,0 +1,10 @@
+"""File formats of an exported student, one per module."""
+
+from kdsearch.export.formats.base import Format, Parcel
+from kdsearch.export.formats.weights import Weights
+
+_KNOWN: tuple[Format, ...] = (Weights(),)
+FORMATS: dict[str, Format] = {known.name: known for known in _KNOWN}
+DEFAULT_FORMATS = tuple(known.name for known in FORMATS.values() if known.usual)
+
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Format", "Parcel"]

@@ -1,0 +1,51 @@
+"""Taking a student away: `export_student`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsearch import frame as frames
+from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, kept
+from kdsearch.findings import of_member
+from kdsearch.mistakes import Mistake
+from kdsearch.results import Results
+from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
+from kdsearch.study import Study
+from kdsearch.workspace import Workspace
+
+
+def export_student(
+    name: str,
+    to: Where,
+    *,
+    trial: int | None = None,
+    pick: frames.Rule = "knee",
+    max_parameters: int | None = None,
+    max_drop: float | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    softmax: bool = False,
+    normalize: bool = False,
+    study: Study | Where | None = None,
+    workspace: Where | None = None,
+    storage: str | None = None,
+) -> Exported:
+    """Export a trial's student: `trial`, or the one that `pick` chooses within the limits (see `kdsearch.frame.pick`).
+
+    `formats` are of `kdsearch.export.FORMATS`; `softmax` and `normalize` put those into the ones that hold a network.
+    `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
+    """
+    if trial is not None and (max_parameters is not None or max_drop is not None):
+        raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
+    check_formats(formats)  # before the work is done
+    check_target(Path(to))
+    place = Workspace.chosen(workspace)
+    store = store_of(name, place, storage)
+    results = Results.of(store)
+    if trial is not None:
+        if trial not in results.frame.index:
+            raise Mistake(f"the study {name!r} has no trial {trial}; it has 0 to {len(results.records) - 1}")
+        chosen = trial
+    else:
+        chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
+    confirmed = confirmed_of(of_member(results.findings, chosen))
+    subject = kept(prepared_of(store.facts, study, place), store.record(chosen), confirmed)
+    return export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)

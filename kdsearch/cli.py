@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         "--stopping", metavar="RULE", help="early stopping: moasha, bound, or none (default: the study's, else none)"
     )
     run.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
-    run.add_argument("--engine", choices=("local", "inline"), default="local", help="where trials run")
+    _engine(run)
     run.add_argument(
         "--no-confirm", action="store_true", help="end without training at most three front members on fresh seeds"
     )
@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
         "--compare", metavar="WHAT", help="start, layers, temperature, alpha, or a comparison that the study names"
     )
     confirm.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
-    confirm.add_argument("--engine", choices=("local", "inline"), default="local", help="where runs are trained")
+    _engine(confirm)
     confirm.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
     report = command("report", commands.report, "write reports/NAME/index.html, or a page that compares studies")
     report.add_argument("names", nargs="+", metavar="NAME", help="a study, or several to be seen side by side")
@@ -179,6 +179,20 @@ def parser() -> argparse.ArgumentParser:
     dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
     dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
     return parser
+
+
+def _engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=("local", "ray", "inline"),
+        default="local",
+        help="where students are trained: processes here, a Ray cluster, or this process (default: local)",
+    )
+    command.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of a running Ray cluster, or auto; else --engine ray starts one here",
+    )
 
 
 def _number(text: str, kind: type, fits: Callable[[float], bool], rule: str) -> Any:

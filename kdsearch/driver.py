@@ -173,7 +173,9 @@ class Driver:
     def _loop(self) -> str | None:
         """Keep the executor full until the budget is used; gives the reason if it ends before."""
         while not self._stopping():
-            while len(self._futures) < self._executor.capacity and not self._stopping() and self._go_on():
+            capacity = self._executor.capacity
+            self._timesheet.there_are(capacity)
+            while len(self._futures) < capacity and not self._stopping() and self._go_on():
                 pass
             if not self._futures:
                 return self._exhausted or self._meter.exceeded

@@ -1,13 +1,15 @@
 """Running a study: what must hold before its teacher is trained and its driver begins."""
 
 import contextlib
+import importlib.util
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from filelock import FileLock, Timeout
 from kdsearch.budget import Budget
 from kdsearch.driver import Driver
 from kdsearch.events import Listener, SearchEnded, to_all
-from kdsearch.executors import Executor, Inline, Local
+from kdsearch.executors import Executor, Inline, Job, Local
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Draft, Prepared, draft
@@ -29,7 +31,7 @@ from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_n
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
-ENGINES = ("local", "inline")
+ENGINES = ("local", "ray", "inline")
 Then = Callable[[Prepared, Store, Executor], None]
 """What is done with a study that is ready, its database and its workers."""
 _BEHIND = 10
@@ -44,6 +46,7 @@ def search(
     storage_url: str | None = None,
     engine: str = "local",
     workers: int | None = None,
+    address: str | None = None,
     budget: Mapping[str, float | None] | None = None,
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
@@ -63,7 +66,7 @@ def search(
     study = study if study is not None else source.load()
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    _check_engine(engine, workers)
+    check_engine(engine, workers, address)
     tell = to_all(listeners)
     workspace.make()
     with _only_driver(workspace.study(study.name)):
@@ -74,9 +77,10 @@ def search(
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
-        capacity = _capacity(workers, planned_budget, records, then)
-        # beside local workers the driver measures the teacher
-        with _made_ready(planned, engine, capacity, tell, stopping, measure=engine != "local") as (prepared, executor):
+        most = _most(planned_budget, records) if then is None else None
+        workers_of = partial(_workers, engine, workers, address, most)
+        # beside workers in other processes the driver measures the teacher
+        with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             with _measuring(prepared, store.facts) as teacher_accuracy:
                 driver = Driver(
@@ -104,6 +108,7 @@ def confirm_study(
     create: bool = False,
     engine: str = "local",
     workers: int | None = None,
+    address: str | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -111,7 +116,7 @@ def confirm_study(
 
     A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
     """
-    _check_engine(engine, workers)
+    check_engine(engine, workers, address)
     study = source.load()
     workspace.make()
     with _only_driver(workspace.study(study.name)):
@@ -120,26 +125,54 @@ def confirm_study(
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        with _made_ready(planned, engine, workers or cores(), to_all(listeners), stopping) as (prepared, executor):
+        workers_of = partial(_workers, engine, workers, address, None)
+        with _made_ready(planned, workers_of, to_all(listeners), stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
 
 
 @contextmanager
 def _made_ready(
-    planned: Draft, engine: str, capacity: int, tell: Listener, stopping: Callable[[], bool], *, measure: bool = True
+    planned: Draft,
+    workers_of: "Callable[[Job], AbstractContextManager[Executor] | None]",
+    tell: Listener,
+    stopping: Callable[[], bool],
+    *,
+    measure: bool = True,
 ) -> Iterator[tuple[Prepared, Executor]]:
-    """The study with its teacher, and its workers, who get ready while the teacher is trained."""
-    if engine == "inline":
+    """The study with its teacher, and its workers, who get ready while the teacher is trained; without any, trials run
+    here.
+    """
+    workers = workers_of(planned.job)
+    if workers is None:
         prepared = planned.ready(listener=tell, stopping=stopping, measure=measure)
         yield prepared, Inline(prepared.data, prepared.signals, stopping)
         return
     planned.keep_data()
-    with Local(planned.job, capacity) as local:
-        yield planned.ready(listener=tell, stopping=stopping, measure=measure), local
+    with workers as executor:
+        yield planned.ready(listener=tell, stopping=stopping, measure=measure), executor
 
 
-def _check_engine(engine: str, workers: int | None) -> None:
+def _workers(
+    engine: str, workers: int | None, address: str | None, most: int | None, job: Job
+) -> "AbstractContextManager[Executor] | None":
+    """The engine's workers, no more than `most` unless a number was asked for; None for inline, which has none."""
+    if engine == "inline":
+        return None
+    if engine == "ray":
+        from kdsearch.executors.ray import cluster  # an extra: not everybody has Ray
+
+        return cluster(job, workers, address)
+    wanted = workers or cores()
+    return Local(job, max(1, min(wanted, most)) if most is not None else wanted)
+
+
+def check_engine(engine: str, workers: int | None, address: str | None = None) -> None:
+    """Raise `Mistake` where such workers cannot be had."""
+    if address is not None and engine != "ray":
+        raise Mistake(f"--address is of a Ray cluster, for --engine ray; the engine is {engine}")
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise Mistake("the engine ray needs Ray, which is not installed; pip install 'kdsearch[ray]'")
     if workers is not None and workers <= 0:
         raise Mistake(f"workers must be above 0, got {workers}")
     if engine not in ENGINES:
@@ -188,12 +221,9 @@ def _measuring(prepared: Prepared, facts: StudyFacts) -> Iterator[Future[float] 
         thread.join()  # torch would abort the process if it ended in the middle of an operation
 
 
-def _capacity(workers: int | None, budget: Budget, records: Sequence[TrialRecord], then: Then | None) -> int:
-    """No more workers than there are trials left to train, unless something comes after them."""
-    if then is not None:
-        return workers or cores()
-    over = sum(record.state in ("complete", "failed", "pruned") for record in records)
-    return max(1, min(workers or cores(), budget.trials - over))
+def _most(budget: Budget, records: Sequence[TrialRecord]) -> int:
+    """As many workers as there are trials left to train."""
+    return budget.trials - sum(record.state in ("complete", "failed", "pruned") for record in records)
 
 
 def cores() -> int:

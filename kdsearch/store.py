@@ -49,13 +49,14 @@ class Inherited:
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """One run of a study: how long its workers were there, how long each was busy with segments, all in seconds.
+    `workers` is their mean number: on a cluster they come and go.
 
     `student_seconds` of `busy_seconds` went into training and evaluating students; `epochs` were trained.
     """
 
     began_ms: int
     seconds: float
-    workers: int
+    workers: float
     busy_seconds: float
     student_seconds: float
     epochs: int

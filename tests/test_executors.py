@@ -42,11 +42,32 @@ def job_of(prepared):
     )
 
 
-@pytest.fixture(params=["inline", "local"])
+@pytest.fixture(scope="module")
+def ray_here():
+    """A Ray of this machine's own, which all tests of this file share: it takes seconds to start."""
+    ray = pytest.importorskip("ray", reason="the engine ray needs the extra ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["inline", "local", "ray"])
 def executor(request, prepared):
-    made = Inline(prepared.data, prepared.signals) if request.param == "inline" else Local(job_of(prepared), 2)
+    if request.param == "ray":
+        request.getfixturevalue("ray_here")
+    made = {
+        "inline": lambda: Inline(prepared.data, prepared.signals),
+        "local": lambda: Local(job_of(prepared), 2),
+        "ray": lambda: _on_ray(job_of(prepared), 2),
+    }[request.param]()
     yield made
     made.shutdown()
+
+
+def _on_ray(job, workers):
+    from kdsearch.executors.ray import Cluster
+
+    return Cluster(job, workers)
 
 
 def segment(prepared, mood="good", upto=3, state=None, trial=7):
@@ -110,16 +131,21 @@ def test_a_stop_ends_a_segment_after_the_epoch_it_is_in(executor, prepared):
     assert bits(advance(segment(prepared, state=stopped.state), prepared.data, prepared.signals)) == bits(whole)
 
 
-def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(prepared):
-    local = Local(job_of(prepared), 2)
-    try:
-        dying, living = local.submit(segment(prepared, "dies")), local.submit(segment(prepared, "slow"))
-        with pytest.raises(LostError, match="exit code 3"):
-            dying.result(timeout=180)
-        assert isinstance(living.result(timeout=180), Progress)
-        assert isinstance(local.submit(segment(prepared)).result(timeout=180), Progress)
-    finally:
-        local.shutdown()
+def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(executor, prepared):
+    if isinstance(executor, Inline):
+        pytest.skip("inline has no workers that could die alone")
+    dying, living = executor.submit(segment(prepared, "dies")), executor.submit(segment(prepared, "slow"))
+    with pytest.raises(LostError, match=r"exit code 3|WorkerCrashedError"):
+        dying.result(timeout=180)
+    assert isinstance(living.result(timeout=180), Progress)
+    assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
+
+
+def test_a_stop_is_taken_back(executor, prepared):
+    executor.stop()
+    executor.go_on()
+    assert executor.submit(segment(prepared)).result(timeout=180).state.epoch == 3
+    assert executor.capacity >= 1
 
 
 def test_a_trial_whose_worker_always_dies_is_failed_after_three_tries(tmp_path):

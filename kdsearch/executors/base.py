@@ -38,9 +38,12 @@ class Job:
 
 
 class Executor(Protocol):
-    """Runs segments. `capacity` is how many run at a time; a driver keeps no more than that under way."""
+    """Runs segments, as many at a time as it has room for."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """How many segments a driver keeps under way: at least 1. It may change while they run."""
+        ...
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         """Run a segment. The future raises `LostError` where its worker died, `Mistake` where none can be set up."""

@@ -169,7 +169,7 @@ def _several_machines() -> bool:
 
 def _connect(address: str | None, workers: int | None) -> None:
     if not ray.is_initialized():
-        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         try:
             if address is None:
                 ray.init(num_cpus=workers, include_dashboard=False, **quiet)
@@ -231,7 +231,7 @@ def _folder(job: Job, files: dict[str, Any]) -> Path:
                 raise Mistake(f"a file of the study would leave its folder: {name!r}")
             if not path.exists():
                 array = ray.get(ref)
-                write_atomically(path, lambda temporary, array=array: array.tofile(temporary))
+                write_atomically(path, array.tofile)
     return copy
 
 

@@ -9,6 +9,7 @@ the wish to stop to the workers, who ask after each epoch; it ends with the driv
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Cluster:
         self._files = _Files(job.folder)
         self._task = ray.remote(num_cpus=cpus, max_retries=0)(_work)
         self._refs: dict[Future[Progress | Failed], Any] = {}
+        self._out_of_sight: deque[tuple[Segment, Future[Progress | Failed]]] = deque()
 
     @property
     def capacity(self) -> int:
@@ -73,16 +75,30 @@ class Cluster:
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         future: Future[Progress | Failed] = Future()
-        ref = self._task.remote(self._job, self._files.refs(), self._board, cloudpickle.dumps(segment))
-        self._refs[future] = ref
-        trial = segment.trial
-        ref.future().add_done_callback(lambda done: _pass_on(done, future, trial))
         future.add_done_callback(lambda over: self._refs.pop(over, None))
+        self._begin(segment, future, {})
         return future
+
+    def _begin(self, segment: Segment, future: "Future[Progress | Failed]", files: dict[str, Any]) -> None:
+        ref = self._task.remote(self._job, files, self._board, cloudpickle.dumps(segment))
+        self._refs[future] = ref
+
+        def ended(done: "Future[bytes]") -> None:
+            result = _outcome(done, segment.trial)
+            if isinstance(result, _OutOfSightError) and not files:
+                self._out_of_sight.append((segment, future))  # this is Ray's own thread, which must not wait for Ray
+            elif isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        ref.future().add_done_callback(ended)
 
     def wait(
         self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
     ) -> "set[Future[Progress | Failed]]":
+        while self._out_of_sight:
+            self._begin(*self._out_of_sight.popleft(), self._files.refs())  # once more, with the files in its hands
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
     def events(self) -> list[TrialEpoch]:
@@ -140,9 +156,13 @@ class Board:
         self._stopping = False
 
 
+class _OutOfSightError(Exception):
+    """The worker's machine does not see the study's folder."""
+
+
 class _Files:
     """The study's files in Ray's object store, for machines that do not see its folder: put there when they are first
-    asked for, and once more for each that is new.
+    needed, and those that are new since then with each further segment.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -151,8 +171,6 @@ class _Files:
 
     def refs(self) -> dict[str, Any]:
         """Relative paths and references to their bytes."""
-        if not _several_machines():
-            return {}
         for name in ("data", "teacher", "signals"):
             for path in sorted((self._folder / name).rglob("*")):
                 if path.is_file() and not path.name.startswith(".") and path.suffix != ".lock":
@@ -161,10 +179,6 @@ class _Files:
                     if key not in self._known or self._known[key][0] != state:
                         self._known[key] = (state, ray.put(np.fromfile(path, dtype=np.uint8)))
         return {key: [ref] for key, (_, ref) in self._known.items()}  # in lists: fetched only where needed
-
-
-def _several_machines() -> bool:
-    return len({node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}) > 1
 
 
 def _connect(address: str | None, workers: int | None) -> None:
@@ -206,8 +220,8 @@ def _work(pickled_job: bytes, files: dict[str, Any], board: Any, pickled_segment
             _ready.clear()
             _ready[pickled_job] = (data, signals)
         data, signals = _ready[pickled_job]
-    except Mistake as mistake:
-        return bytes(cloudpickle.dumps(mistake))
+    except (Mistake, _OutOfSightError) as error:
+        return bytes(cloudpickle.dumps(error))
     segment = cloudpickle.loads(pickled_segment)
 
     def on_epoch(line: Any) -> bool:
@@ -218,8 +232,10 @@ def _work(pickled_job: bytes, files: dict[str, Any], board: Any, pickled_segment
 
 def _folder(job: Job, files: dict[str, Any]) -> Path:
     """The study's folder as this machine sees it, else a copy of what workers read, made once a machine."""
-    if (job.folder / "data").is_dir() or not files:
+    if (job.folder / "data").is_dir():
         return job.folder
+    if not files:
+        raise _OutOfSightError
     copy = Path(tempfile.gettempdir()) / f"kdsearch-{os.getuid()}-{job.data_fingerprint[:16]}-{job.teacher_key[:16]}"
     copy.mkdir(mode=0o700, exist_ok=True)
     if copy.stat().st_uid != os.getuid():
@@ -238,29 +254,20 @@ def _folder(job: Job, files: dict[str, Any]) -> Path:
 # in the driver
 
 
-def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]", trial: int) -> None:
-    if future.cancelled():
-        return
+def _outcome(done: "Future[bytes]", trial: int) -> Progress | Failed | Exception:
+    """What became of a task."""
     error = done.exception()
     if isinstance(error, OutOfMemoryError):
         reason = "out of memory on its machine: give the cluster fewer --workers, or the study a smaller batch_size"
-        future.set_result(Failed(trial=trial, reason=reason, trace=str(error)))
-    elif isinstance(error, RayTaskError):
-        future.set_exception(error.cause if isinstance(error.cause, Exception) else error)
-    elif isinstance(error, RayError):
-        future.set_exception(LostError(f"its worker was lost ({_named(error)})"))
-    elif error is not None:
-        future.set_exception(error)
-    else:
-        result = cloudpickle.loads(done.result())
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-
-def _named(error: RayError) -> str:
-    return type(error).__name__
+        return Failed(trial=trial, reason=reason, trace=str(error))
+    if isinstance(error, RayTaskError):
+        return error.cause if isinstance(error.cause, Exception) else error
+    if isinstance(error, RayError):
+        return LostError(f"its worker was lost ({type(error).__name__})")
+    if error is not None:
+        return error if isinstance(error, Exception) else LostError(str(error))
+    result: Progress | Failed | Exception = cloudpickle.loads(done.result())
+    return result
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from tests.studies_for_tests import write_study
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.suggest_int("width", 2, 40), depth=1)')
 
+WEIGHTS = ("safetensors",)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -58,7 +60,7 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
     assert card["metrics"]["parameters"] == record.known["parameters"]
     assert card["teacher"]["test_accuracy"] is not None
     assert set(card["versions"]) == {"kdsearch", "torch", "python"}
-    assert {path.name for path in exported.folder.iterdir()} == {"student.json", "student.safetensors"}
+    assert {path.name for path in exported.folder.iterdir()} == {"student.json", "student.safetensors", "student.onnx"}
     assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"
 
 
@@ -75,7 +77,7 @@ def test_loading_needs_torch_and_safetensors_alone(exported):
 def test_a_family_of_the_users_own_is_passed_in(tmp_path):
     path = write_study(tmp_path)
     api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
-    kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs", formats=WEIGHTS)
     with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
         kdsearch.load(tmp_path / "out")
     family = _family_of(path)
@@ -93,8 +95,8 @@ def _family_of(path):
 
 def test_an_earlier_export_is_replaced_and_nothing_else(made, tmp_path):
     folder, _ = made
-    first = kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
-    second = kdsearch.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs")
+    first = kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", formats=WEIGHTS)
+    second = kdsearch.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs", formats=WEIGHTS)
     assert (first.card["trial"], second.card["trial"]) == (0, 1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -120,7 +122,7 @@ def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
     tensors, notes = load_tensors(kept)
     save_tensors(kept, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}, notes)
     with pytest.raises(Mistake, match="is not what was searched"):
-        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs", formats=WEIGHTS)
     kept.write_bytes(kept.read_bytes()[:-10])
     with pytest.raises(Mistake, match="damaged"):
         kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")

@@ -47,6 +47,10 @@ HOMES = {
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
+    "onnx": {"export.formats.", "export.runner"},
+    "onnx_ir": {"export.formats.graph"},
+    "onnxscript": {"export.formats.graph"},
+    "onnxruntime": {"export.formats.quantized", "export.runner"},
 }
 # and those that may name its types for the type checker alone
 TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}

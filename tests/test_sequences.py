@@ -210,5 +210,5 @@ def test_a_study_of_tokens_from_search_to_export(tmp_path):
     path.write_text(STUDY)
     results = api.run(path, engine="inline", track=False, workspace=tmp_path / "runs")
     assert len(results.front) >= 1
-    exported = taking.export_student("words", tmp_path / "out", workspace=tmp_path / "runs")
+    exported = taking.export_student("words", tmp_path / "out", formats=["safetensors"], workspace=tmp_path / "runs")
     assert exported.card["input"]["shape"] == [6]

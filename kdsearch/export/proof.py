@@ -1,22 +1,38 @@
 """The proof of an export: each file is loaded as its user would, in a process of its own, and run over the validation
 and test splits.
 
-So nothing of the search can stand in for what the files lack.
+So nothing of the search can stand in for what the files lack. The processes run one after another, and with one thread
+each, since they also measure time. What they read is on the disk beside the study, memory-mapped.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import kdsearch
 from kdsearch import metrics
-from kdsearch.export.formats import Parcel
+from kdsearch.data.base import Data, Split
+from kdsearch.export import runner
+from kdsearch.export.formats import FORMATS, Parcel
+from kdsearch.export.formats.graph import own_name
 from kdsearch.export.subject import Subject
 from kdsearch.mistakes import Mistake
+from kdsearch.students import FAMILIES
+
+_PROVEN = ("validation", "test")
+_AT_ONCE = 4096
+_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,40 +61,142 @@ def prove(folder: Path, formats: Sequence[str], subject: Subject, parcel: Parcel
     Raises `Mistake` where the student itself does not have the accuracy that was searched, where a file cannot be
     loaded (the process's last words), and where an exact format differs (the split, the example, both outputs).
     """
-    # not yet in fresh processes
-    module, data = subject.module(), parcel.data
-    right = {
-        n: metrics.accuracy(metrics.logits(module, data, part).argmax(1), part.labels)
-        for n, part in data.splits().items()
-    }
-    if subject.searched is not None and right["validation"] != subject.searched:
-        raise Mistake(f"the student of trial {subject.trial} is not what was searched")
-    latency = latencies(module, data.normalize(data.validation.inputs[:64]))
-    return {
-        name: Proof(
-            parameters=metrics.parameters(module),
-            validation_accuracy=right["validation"],
-            test_accuracy=right["test"],
-            largest_difference=0.0,
-            ties=0,
-            agreement=1.0,
-            latency_ms=latency,
-        )
-        for name in formats
-    }
+    beside = subject.prepared.workspace.study(subject.prepared.study.name)
+    module = subject.module()
+    with tempfile.TemporaryDirectory(prefix=".proof-", dir=beside) as scratch:
+        material = Path(scratch)
+        right = write_material(module, parcel.data, material)
+        _check_searched(subject, right, len(parcel.data.validation))
+        proofs = {}
+        for name in formats:
+            file = FORMATS[name].file
+            found = _in_fresh_process(folder, file, material, _family(subject) if not FORMATS[name].graph else b"")
+            proofs[name] = judged(name, found, module)
+    return proofs
+
+
+def write_material(module: nn.Module, data: Data, folder: Path) -> int:
+    """Write what `runner` reads: both splits and the logits that `module` has for them, measured as trials are.
+
+    Gives the number of validation examples that it gets right.
+    """
+    right = {}
+    with _one_thread():
+        for name in _PROVEN:
+            split = data.splits()[name]
+            np.save(folder / f"{name}-inputs.npy", split.inputs.numpy())
+            np.save(folder / f"{name}-labels.npy", split.labels.numpy())
+            logits_NK = np.lib.format.open_memmap(
+                folder / f"{name}-logits.npy", "w+", np.float32, (len(split), data.classes)
+            )
+            right[name] = 0
+            for begin in range(0, len(split), _AT_ONCE):
+                part = slice(begin, begin + _AT_ONCE)
+                held = Split(inputs=split.inputs[part], labels=split.labels[part])
+                logits = metrics.logits(module, data, held)
+                logits_NK[part] = logits.numpy()
+                right[name] += int((logits.argmax(1) == held.labels).sum())
+            logits_NK.flush()
+    return right["validation"]
+
+
+def judged(name: str, found: Mapping[str, Any], module: nn.Module) -> Proof:
+    """The proof of a format from what `runner` found in its file. Raises `Mistake` where an exact one differs."""
+    splits = found["splits"]
+    if FORMATS[name].exact:
+        for split in _PROVEN:
+            if "differs" in splits[split]:
+                raise Mistake(_differs(FORMATS[name].file, split, splits[split]["differs"]))
+        _check_parameters(FORMATS[name].file, found["tensors"], module)
+    examples = sum(splits[split]["examples"] for split in _PROVEN)
+    return Proof(
+        parameters=metrics.parameters(module),
+        validation_accuracy=splits["validation"]["correct"] / splits["validation"]["examples"],
+        test_accuracy=splits["test"]["correct"] / splits["test"]["examples"],
+        largest_difference=max(splits[split]["largest_difference"] for split in _PROVEN),
+        ties=sum(splits[split]["ties"] for split in _PROVEN),
+        agreement=sum(splits[split]["same"] for split in _PROVEN) / examples,
+        latency_ms=found["latency_ms"],
+    )
 
 
 def latencies(run: Callable[[Tensor], object], inputs_B: Tensor) -> dict[str, dict[str, float]]:
-    """Milliseconds of `run` on the first and on all (64) of `inputs_B`, as in `Proof`."""
-    found = {}
-    for batch in (1, 64):
-        part = inputs_B[:batch]
-        times = []
-        with torch.inference_mode():
-            for _ in range(30):
-                begun = time.perf_counter()
-                run(part)
-                times.append(1000 * (time.perf_counter() - begun))
-        low, median, high = statistics.quantiles(times, n=4)
-        found[str(batch)] = {"median": median, "low": low, "high": high}
+    """Milliseconds of `run` on a batch of 1 and of 64 made of `inputs_B`, with one thread, as in `Proof`."""
+    with _one_thread(), torch.inference_mode():
+        return runner.latencies(run, inputs_B)
+
+
+def _check_searched(subject: Subject, right: int, examples: int) -> None:
+    if subject.searched is not None and right != round(subject.searched * examples):
+        raise Mistake(
+            f"the student of trial {subject.trial} is not what was searched: it gets {right} of {examples} validation "
+            f"examples right here and got {subject.searched * examples:.0f} in the search; nothing was exported"
+        )
+
+
+def _check_parameters(file: str, tensors: Mapping[str, int], module: nn.Module) -> None:
+    held = {own_name(name): count for name, count in tensors.items()}
+    for name, parameter in module.named_parameters():
+        if held.get(name) != parameter.numel():
+            raise Mistake(
+                f"{file} does not hold what was trained: {name} has {held.get(name, 'no')} numbers in it and "
+                f"{parameter.numel()} in the student; nothing was exported"
+            )
+
+
+def _differs(file: str, split: str, found: Mapping[str, Any]) -> str:
+    given, own = found["given"], found["own"]
+    apart = [abs(one - other) for one, other in zip(given, own, strict=True)]
+    worst = apart.index(max(apart))
+    return (
+        f"{file} is not the student: for example {found['example']} of the {split} split it gives {_listed(given)}, "
+        f"the student itself {_listed(own)}, which differ by {apart[worst]:.2g} for class {worst}; nothing was exported"
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    shown = ", ".join(f"{value:.5g}" for value in values[:_SHOWN])
+    return f"[{shown}{', ...' if len(values) > _SHOWN else ''}]"
+
+
+def _family(subject: Subject) -> bytes:
+    """What the fresh process needs to know a class of the user's own: the study, and the class, which is looked up
+    after the study file is loaded and so pickled on its own.
+    """
+    import cloudpickle
+
+    family = type(subject.recipe.student)
+    if FAMILIES.get(family.__name__) is family:
+        return b""
+    return bytes(cloudpickle.dumps((subject.prepared.source, cloudpickle.dumps(family))))
+
+
+def _in_fresh_process(folder: Path, file: str, material: Path, family: bytes) -> dict[str, Any]:
+    """What `runner` finds in a file. Raises `Mistake` with the process's last words where it fails."""
+    ours = str(Path(kdsearch.__file__).parents[1])
+    path = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(  # noqa: S603 - our own program in our own interpreter
+        [sys.executable, "-P", runner.__file__, str(folder), file, str(material)],
+        input=family,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"exit status {done.returncode}"
+        if done.returncode < 0:
+            said = f"it was ended by signal {-done.returncode}"
+        raise Mistake(f"{file} could not be run in a fresh process: {said}; nothing was exported")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As trials are measured."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

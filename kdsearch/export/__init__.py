@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kdsearch.export.card import described, files, of_teacher, with_proof
-from kdsearch.export.folder import check_target, in_place_of
+from kdsearch.export.card import described, files, of_file, of_teacher, with_proof
+from kdsearch.export.folder import README, check_target, in_place_of
 from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.proof import prove
+from kdsearch.export.readme import text
 from kdsearch.export.subject import Subject, kept
+from kdsearch.files import write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
 
@@ -56,7 +58,9 @@ def export(
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
         proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel).items()}
-        card = write_card(work, with_proof({**card, "teacher": of_teacher(prepared)}, proofs))
+        card = with_proof({**card, "teacher": of_teacher(prepared)}, proofs)
+        write_text(work / README, text(card))
+        card = write_card(work, {**card, "files": {**card["files"], README: of_file(work / README)}})
     return Exported(folder=to, card=card)
 
 

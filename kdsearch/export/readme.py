@@ -170,8 +170,8 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
 def _licences(card: Mapping[str, Any]) -> str:
     rows = [["this student", _TO_FILL], ["the data", _TO_FILL], ["the teacher", _TO_FILL]]
     return (
-        f"{_table(['of', 'licence'], rows)}\n\nkdsearch does not know them. What those of data and teacher allow decides on "
-        "what may be done with the student. The line `license:` at the top is read by hubs of models."
+        f"{_table(['of', 'licence'], rows)}\n\nkdsearch does not know them. What those of data and teacher allow "
+        "decides on what may be done with the student. The line `license:` at the top is read by hubs of models."
     )
 
 
@@ -186,7 +186,8 @@ def _files(card: Mapping[str, Any]) -> str:
 
 def _making(card: Mapping[str, Any]) -> str:
     versions = [f"{name} {code_span(str(version))}" for name, version in card["versions"].items()]
-    return f"```sh\n{printable(card['command'])}\n```\n\nwith {', '.join(versions)}. It is trial {card['trial']} of the study."
+    made = f"with {', '.join(versions)}. It is trial {card['trial']} of the study."
+    return f"```sh\n{printable(card['command'])}\n```\n\n{made}"
 
 
 def _listed(lines: Sequence[str]) -> str:

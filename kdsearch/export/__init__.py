@@ -21,10 +21,13 @@ from kdsearch.saved import write_card
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """Where the files are, and what `student.json` says of the student and the teacher; accuracies are fractions."""
+    """Where the files are, and what `student.json` says of the student and the teacher; accuracies are fractions.
+    `registered` is one line on what MLflow's model registry has of it; None where it was not to be registered.
+    """
 
     folder: Path
     card: dict[str, Any]
+    registered: str | None = None
 
 
 def export(
@@ -70,4 +73,4 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_formats", "check_target", "export", "kept"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "kept"]

@@ -162,6 +162,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
     export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
     export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
+    registry = export.add_mutually_exclusive_group()
+    registry.add_argument("--no-register", action="store_true", help="leave MLflow's model registry as it is")
+    registry.add_argument("--force-best", action="store_true", help="give it the registry's alias best in any case")
     files = export.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
     for name, usual, text in (
         ("safetensors", True, "the weights, for kdsearch.load"),

@@ -241,6 +241,8 @@ def export(arguments: argparse.Namespace) -> int:
         formats=[name for name in FORMATS if getattr(arguments, name)],
         softmax=arguments.softmax,
         normalize=arguments.normalize,
+        register=not arguments.no_register,
+        force_best=arguments.force_best,
         study=arguments.study,
         **_place(arguments),
     )
@@ -249,6 +251,8 @@ def export(arguments: argparse.Namespace) -> int:
     say(console, f"exported {how} of {exported.card['study']} to {exported.folder}")
     show_figures(console, exported.card)
     say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+    if exported.registered is not None:
+        say(console, exported.registered)
     say(console, f'load it:  kdsearch.load("{exported.folder}")')
     return DONE
 

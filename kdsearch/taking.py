@@ -1,15 +1,17 @@
 """Taking a student away: `export_student`."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import frame as frames
-from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, kept
+from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export, kept
 from kdsearch.findings import of_member
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
 from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
 from kdsearch.study import Study
+from kdsearch.tracking import register as enroll
 from kdsearch.workspace import Workspace
 
 
@@ -24,6 +26,8 @@ def export_student(
     formats: Sequence[str] = DEFAULT_FORMATS,
     softmax: bool = False,
     normalize: bool = False,
+    register: bool = True,
+    force_best: bool = False,
     study: Study | Where | None = None,
     workspace: Where | None = None,
     storage: str | None = None,
@@ -31,6 +35,8 @@ def export_student(
     """Export a trial's student: `trial`, or the one that `pick` chooses within the limits (see `kdsearch.frame.pick`).
 
     `formats` are of `kdsearch.export.FORMATS`; `softmax` and `normalize` put those into the ones that hold a network.
+    `register` makes `student.onnx` a version in MLflow's model registry, whose alias `best` moves to it where it is
+    better on the validation split, or by `force_best`; an MLflow that is away keeps nothing from being exported.
     `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
     """
     if trial is not None and (max_parameters is not None or max_drop is not None):
@@ -48,4 +54,11 @@ def export_student(
         chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
     confirmed = confirmed_of(of_member(results.findings, chosen))
     subject = kept(prepared_of(store.facts, study, place), store.record(chosen), confirmed)
-    return export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
+    exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
+    return _registered(exported, subject, place, force_best) if register else exported
+
+
+def _registered(exported: Exported, subject: Subject, place: Workspace, force: bool) -> Exported:
+    prepared = subject.prepared
+    found = enroll(place, prepared.facts, exported.card, exported.folder, prepared.data, force=force)
+    return dataclasses.replace(exported, registered=str(found))

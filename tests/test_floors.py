@@ -38,6 +38,7 @@ HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
+    "onnx": {"tracking.registry", "export.formats."},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),

@@ -8,21 +8,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kdsearch.export.card import described, files, of_teacher, with_proof
-from kdsearch.export.folder import check_target, in_place_of
+from kdsearch.export.card import described, files, of_file, of_teacher, with_proof
+from kdsearch.export.folder import README, check_target, in_place_of
 from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.proof import prove
+from kdsearch.export.readme import text
 from kdsearch.export.subject import Subject, kept
+from kdsearch.files import write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """Where the files are, and what `student.json` says of the student and the teacher; accuracies are fractions."""
+    """Where the files are, and what `student.json` says of the student and the teacher; accuracies are fractions.
+    `registered` is one line on what MLflow's model registry has of it; None where it was not to be registered.
+    """
 
     folder: Path
     card: dict[str, Any]
+    registered: str | None = None
 
 
 def export(
@@ -56,7 +61,9 @@ def export(
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
         proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel).items()}
-        card = write_card(work, with_proof({**card, "teacher": of_teacher(prepared)}, proofs))
+        card = with_proof({**card, "teacher": of_teacher(prepared)}, proofs)
+        write_text(work / README, text(card))
+        card = write_card(work, {**card, "files": {**card["files"], README: of_file(work / README)}})
     return Exported(folder=to, card=card)
 
 
@@ -66,4 +73,4 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_formats", "check_target", "export", "kept"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "kept"]

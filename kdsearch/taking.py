@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import frame as frames
-from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, kept
+from kdsearch.events import Listener, to_all
+from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, taken
 from kdsearch.findings import of_member
+from kdsearch.interrupts import interrupts
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
 from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
@@ -24,6 +26,9 @@ def export_student(
     formats: Sequence[str] = DEFAULT_FORMATS,
     softmax: bool = False,
     normalize: bool = False,
+    recreate: bool = False,
+    retrain: bool = False,
+    listeners: Sequence[Listener] = (),
     study: Study | Where | None = None,
     workspace: Where | None = None,
     storage: str | None = None,
@@ -31,8 +36,14 @@ def export_student(
     """Export a trial's student: `trial`, or the one that `pick` chooses within the limits (see `kdsearch.frame.pick`).
 
     `formats` are of `kdsearch.export.FORMATS`; `softmax` and `normalize` put those into the ones that hold a network.
-    `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
+    `study` is needed where the study file has moved or the study was not made from a file. With `recreate` weights that
+    are gone or damaged are trained again from the recipe, to be what was searched; `retrain` has the recipe trained on
+    training plus validation data instead, by the same teacher and from the same seeds, so that the accuracy is from the
+    test split alone. `listeners` hear of such a training; Ctrl-C ends it with `StopRequestedError` and all kept, and
+    the same call goes on from there. Raises `Mistake`.
     """
+    if recreate and retrain:
+        raise Mistake("--recreate makes the searched student again, --retrain another one; give one of the two")
     if trial is not None and (max_parameters is not None or max_drop is not None):
         raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
     check_formats(formats)  # before the work is done
@@ -47,5 +58,9 @@ def export_student(
     else:
         chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
     confirmed = confirmed_of(of_member(results.findings, chosen))
-    subject = kept(prepared_of(store.facts, study, place), store.record(chosen), confirmed)
+    tell = to_all(listeners)
+    with interrupts() as interrupted:
+        prepared = prepared_of(store.facts, study, place, listener=tell, stopping=interrupted)
+        how = {"recreate": recreate, "retrain": retrain}
+        subject = taken(prepared, store.record(chosen), confirmed, **how, tell=tell, stopping=interrupted)
     return export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)

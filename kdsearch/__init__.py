@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdsearch.data.sequences import tokens
     from kdsearch.mistakes import Mistake
     from kdsearch.recipe import Recipe
+    from kdsearch.repetition import train_recipe
     from kdsearch.results import Results
     from kdsearch.saved import load
     from kdsearch.space import Trial
@@ -44,6 +45,7 @@ _HOMES = {
     ),
     "kdsearch.mistakes": ("Mistake",),
     "kdsearch.recipe": ("Recipe",),
+    "kdsearch.repetition": ("train_recipe",),
     "kdsearch.results": ("Results",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
@@ -105,6 +107,7 @@ __all__ = [
     "status",
     "studies",
     "tokens",
+    "train_recipe",
     "write_report",
 ]
 

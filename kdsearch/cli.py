@@ -89,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        parents = [common] if action in (commands.new, commands.ui, commands.download) else [common, stored]
+        alone = action in (commands.new, commands.ui, commands.download, commands.train)
+        parents = [common] if alone else [common, stored]
         if action in (commands.run, commands.confirm):
             parents.append(shown)
         made = subcommands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
@@ -165,7 +166,30 @@ def parser() -> argparse.ArgumentParser:
     registry = export.add_mutually_exclusive_group()
     registry.add_argument("--no-register", action="store_true", help="leave MLflow's model registry as it is")
     registry.add_argument("--force-best", action="store_true", help="give it the registry's alias best in any case")
-    files = export.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
+    again = export.add_mutually_exclusive_group()
+    again.add_argument(
+        "--recreate", action="store_true", help="train weights that are gone or damaged again, to be what was searched"
+    )
+    again.add_argument(
+        "--retrain", action="store_true", help="train the recipe on training plus validation data before exporting"
+    )
+    _add_files(export)
+
+    train = command("train", commands.train, "repeat the training that an export's recipe.json describes, from nothing")
+    train.add_argument("recipe", metavar="RECIPE", help="recipe.json, or its folder; the study.py beside it is run")
+    train.add_argument("--to", metavar="DIR", help="export the student to this folder")
+    train.add_argument("--study", metavar="STUDY.py", help="a study file to run instead of the study.py beside it")
+    _add_files(train)
+
+    ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
+    ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
+    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
+    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
+    return parser
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    files = command.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
     for name, usual, text in (
         ("safetensors", True, "the weights, for kdsearch.load"),
         ("onnx", True, "for ONNX Runtime, on servers, phones and in browsers"),
@@ -176,12 +200,6 @@ def parser() -> argparse.ArgumentParser:
         files.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=usual, help=said)
     files.add_argument("--softmax", action="store_true", help="files that hold the network give probabilities")
     files.add_argument("--normalize", action="store_true", help="files that hold the network take inputs as stored")
-
-    ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
-    ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
-    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
-    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
-    return parser
 
 
 def _number(text: str, kind: type, fits: Callable[[float], bool], rule: str) -> Any:

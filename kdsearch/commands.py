@@ -5,15 +5,20 @@ Heavy imports wait until a command needs them, so that --help is quick.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kdsearch.events import Listener
+    from kdsearch.export import Exported
     from kdsearch.progress import Screen
+    from kdsearch.repetition import Repetition
     from kdsearch.results import Results
+
+_Made = TypeVar("_Made")
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -226,35 +231,95 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    from kdsearch.export import FORMATS
     from kdsearch.progress import say
-    from kdsearch.tables import show_figures
     from kdsearch.taking import export_student
 
-    exported = export_student(
-        arguments.name,
-        arguments.to,
-        trial=arguments.trial,
-        pick=arguments.pick or "knee",
-        max_parameters=arguments.max_parameters,
-        max_drop=arguments.max_drop,
-        formats=[name for name in FORMATS if getattr(arguments, name)],
-        softmax=arguments.softmax,
-        normalize=arguments.normalize,
-        register=not arguments.no_register,
-        force_best=arguments.force_best,
-        study=arguments.study,
-        **_place(arguments),
-    )
+    def work(listeners: "Sequence[Listener]") -> "Exported":
+        return export_student(
+            arguments.name,
+            arguments.to,
+            trial=arguments.trial,
+            pick=arguments.pick or "knee",
+            max_parameters=arguments.max_parameters,
+            max_drop=arguments.max_drop,
+            **_files(arguments),
+            register=not arguments.no_register,
+            force_best=arguments.force_best,
+            recreate=arguments.recreate,
+            retrain=arguments.retrain,
+            listeners=listeners,
+            study=arguments.study,
+            **_place(arguments),
+        )
+
+    exported = _trained(work, live=arguments.recreate or arguments.retrain)
+    if exported is None:
+        return INTERRUPTED
     console = _console()
     how = f"trial {exported.card['trial']}" + ("" if arguments.trial is not None else f", {arguments.pick or 'knee'}")
     say(console, f"exported {how} of {exported.card['study']} to {exported.folder}")
+    _show_export(console, exported)
+    return DONE
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from kdsearch.progress import say
+    from kdsearch.repetition import train_recipe
+    from kdsearch.tables import show_repetition
+
+    def work(listeners: "Sequence[Listener]") -> "Repetition":
+        return train_recipe(
+            arguments.recipe,
+            to=arguments.to,
+            **_files(arguments),
+            study=arguments.study,
+            workspace=arguments.workspace,
+            listeners=listeners,
+        )
+
+    found = _trained(work, live=True)
+    if found is None:
+        return INTERRUPTED
+    console = _console()
+    show_repetition(console, found)
+    if found.exported is not None:
+        say(console, f"exported to {found.exported.folder}")
+        _show_export(console, found.exported)
+    return DONE if found.same else FAILED
+
+
+def _files(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What an export is asked to write."""
+    from kdsearch.export import FORMATS
+
+    formats = [name for name in FORMATS if getattr(arguments, name)]
+    return {"formats": formats, "softmax": arguments.softmax, "normalize": arguments.normalize}
+
+
+def _trained(work: "Callable[[Sequence[Listener]], _Made]", *, live: bool) -> "_Made | None":
+    """What `work` gives, with the training that it may need shown; None where that was interrupted."""
+    from kdsearch.progress import listener
+    from kdsearch.training import StopRequestedError
+
+    with listener(_console(), "live" if live else "plain") as screen:
+        try:
+            return work([screen])
+        except StopRequestedError:
+            screen.say("interrupted; everything is kept, and the same command goes on from there")
+            return None
+
+
+def _show_export(console: "Console", exported: "Exported") -> None:
+    from kdsearch.progress import say
+    from kdsearch.tables import show_figures
+
     show_figures(console, exported.card)
+    if exported.card["trained_on"] != "train":
+        say(console, "trained again on training plus validation data: its accuracy is from the test split only")
     say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
     if exported.registered is not None:
         say(console, exported.registered)
     say(console, f'load it:  kdsearch.load("{exported.folder}")')
-    return DONE
 
 
 def ui(arguments: argparse.Namespace) -> int:

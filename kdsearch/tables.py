@@ -13,6 +13,7 @@ from kdsearch.evidence import Interval
 from kdsearch.findings import Finding
 from kdsearch.markup import printable
 from kdsearch.progress import say
+from kdsearch.repetition import Repetition
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
@@ -178,10 +179,10 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
     ):
         say(
             console,
-            f"  {who}  {parameters:>10,.0f} parameters  validation {figures['validation_accuracy']:.2%}  "
+            f"  {who}  {parameters:>10,.0f} parameters  validation {_held_out(figures['validation_accuracy'])}  "
             f"test {figures['test_accuracy']:.2%}",
         )
-    if (confirmed := card.get("confirmed")) is None:
+    if not (confirmed := card["confirmed"]):
         return
     alone = confirmed["alone_test_accuracy"]
     beside = f"; the same student alone {_spread(alone)}; distilled is {confirmed['verdict']}" if alone else ""
@@ -190,6 +191,27 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
         f"  its recipe on {confirmed['test_accuracy']['seeds']} fresh seeds: test "
         f"{_spread(confirmed['test_accuracy'])}{beside}",
     )
+
+
+def show_repetition(console: Console, found: Repetition) -> None:
+    """Whether a repeated training gave the same weights, else how far from them it is and what is not as it was."""
+    what = f"trained trial {found.trial} of {found.study} again"
+    if found.same:
+        say(console, f"{what}: the same weights, to the bit")
+        return
+    apart = "" if found.apart is None else f", {found.apart:.2g} apart at most"
+    say(console, f"{what}: other weights than were exported{apart}")
+    if found.accuracy is not None and found.recorded is not None:
+        say(console, f"  validation accuracy {found.accuracy:.2%}, then {found.recorded:.2%}")
+    for name, then, now in found.changed:
+        say(console, f"  {name} {now}, then {then}")
+    if not found.changed:
+        say(console, "  the versions are the same: another processor may give other bits")
+
+
+def _held_out(accuracy: float | None) -> str:
+    """None is the accuracy of one that was trained on those examples."""
+    return "     -" if accuracy is None else f"{accuracy:.2%}"
 
 
 def _accuracy(facts: StudyFacts) -> str:

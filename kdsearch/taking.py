@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import frame as frames
-from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export, kept
+from kdsearch.events import Listener, to_all
+from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export, taken
 from kdsearch.findings import of_member
+from kdsearch.interrupts import interrupts
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
 from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
@@ -28,6 +30,9 @@ def export_student(
     normalize: bool = False,
     register: bool = True,
     force_best: bool = False,
+    recreate: bool = False,
+    retrain: bool = False,
+    listeners: Sequence[Listener] = (),
     study: Study | Where | None = None,
     workspace: Where | None = None,
     storage: str | None = None,
@@ -37,8 +42,14 @@ def export_student(
     `formats` are of `kdsearch.export.FORMATS`; `softmax` and `normalize` put those into the ones that hold a network.
     `register` makes `student.onnx` a version in MLflow's model registry, whose alias `best` moves to it where it is
     better on the validation split, or by `force_best`; an MLflow that is away keeps nothing from being exported.
-    `study` is needed where the study file has moved or the study was not made from a file. Raises `Mistake`.
+    `study` is needed where the study file has moved or the study was not made from a file. With `recreate` weights that
+    are gone or damaged are trained again from the recipe, to be what was searched; `retrain` has the recipe trained on
+    training plus validation data instead, by the same teacher and from the same seeds, so that the accuracy is from the
+    test split alone. `listeners` hear of such a training; Ctrl-C ends it with `StopRequestedError` and all kept, and
+    the same call goes on from there. Raises `Mistake`.
     """
+    if recreate and retrain:
+        raise Mistake("--recreate makes the searched student again, --retrain another one; give one of the two")
     if trial is not None and (max_parameters is not None or max_drop is not None):
         raise Mistake("a trial chosen by number is not picked within limits; give either the trial or the limits")
     check_formats(formats)  # before the work is done
@@ -53,7 +64,11 @@ def export_student(
     else:
         chosen = frames.pick(results.frame, results.facts, pick, max_parameters=max_parameters, max_drop=max_drop)
     confirmed = confirmed_of(of_member(results.findings, chosen))
-    subject = kept(prepared_of(store.facts, study, place), store.record(chosen), confirmed)
+    tell = to_all(listeners)
+    with interrupts() as interrupted:
+        prepared = prepared_of(store.facts, study, place, listener=tell, stopping=interrupted)
+        how = {"recreate": recreate, "retrain": retrain}
+        subject = taken(prepared, store.record(chosen), confirmed, **how, tell=tell, stopping=interrupted)
     exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
     return _registered(exported, subject, place, force_best) if register else exported
 

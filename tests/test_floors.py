@@ -29,7 +29,10 @@ FLOORS = {
         "underway",
     ],
     6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
-    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "taking", "template", "ui"],
+    7: [
+        "__main__", "api", "cli", "commands", "dashboard", "repetition", "serving", "tables", "taking", "template",
+        "ui",
+    ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
@@ -38,7 +41,6 @@ HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "onnx": {"tracking.registry", "export.formats."},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
@@ -48,7 +50,7 @@ HOMES = {
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
-    "onnx": {"export.formats.", "export.runner"},
+    "onnx": {"export.formats.", "export.runner", "tracking.registry"},
     "onnx_ir": {"export.formats.graph"},
     "onnxscript": {"export.formats.graph"},
     "onnxruntime": {"export.formats.quantized", "export.runner"},

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kdsearch.export.anew import taken
 from kdsearch.export.card import described, files, of_file, of_teacher, with_proof
 from kdsearch.export.folder import README, check_target, in_place_of
 from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.proof import prove
 from kdsearch.export.readme import text
-from kdsearch.export.subject import Subject, kept
+from kdsearch.export.repeatable import write_recipe
+from kdsearch.export.subject import Subject
 from kdsearch.files import write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
@@ -58,6 +60,7 @@ def export(
     with in_place_of(to) as work:
         for name in formats:
             FORMATS[name].write(parcel, work / FORMATS[name].file)
+        write_recipe(work, subject)
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
         proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel).items()}
@@ -73,4 +76,4 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "kept"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "taken"]

@@ -56,6 +56,16 @@ def kept(prepared: Prepared, record: TrialRecord, confirmed: Mapping[str, Any] |
         raise Mistake(f"the weights of trial {record.number} are gone ({path}); {remedy}") from None
     except DamagedError as error:
         raise Mistake(f"the weights of trial {record.number} are damaged ({error}); {remedy}") from None
+    return searched(prepared, record, weights, confirmed)
+
+
+def searched(
+    prepared: Prepared,
+    record: TrialRecord,
+    weights: Mapping[str, Tensor],
+    confirmed: Mapping[str, Any] | None = None,
+) -> Subject:
+    """The student of a complete trial with these weights, which are the search's own."""
     return Subject(
         prepared=prepared,
         trial=record.number,

@@ -44,7 +44,9 @@ def made(tmp_path_factory):
 @pytest.fixture
 def card(made):
     """The card, to be changed."""
-    return copy.deepcopy({name: part for name, part in made[0].card.items() if name not in ("format", "sha256")})
+    found = copy.deepcopy({name: part for name, part in made[0].card.items() if name not in ("format", "sha256")})
+    found["files"] = {"student.safetensors": found["files"]["student.safetensors"]}
+    return found
 
 
 def with_file(card, format, file, **more):

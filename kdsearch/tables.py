@@ -181,7 +181,7 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
             f"  {who}  {parameters:>10,.0f} parameters  validation {figures['validation_accuracy']:.2%}  "
             f"test {figures['test_accuracy']:.2%}",
         )
-    if (confirmed := card.get("confirmed")) is None:
+    if not (confirmed := card["confirmed"]):
         return
     alone = confirmed["alone_test_accuracy"]
     beside = f"; the same student alone {_spread(alone)}; distilled is {confirmed['verdict']}" if alone else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import frame as frames
-from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export, kept
+from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, kept
 from kdsearch.findings import of_member
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
@@ -55,10 +55,8 @@ def export_student(
     confirmed = confirmed_of(of_member(results.findings, chosen))
     subject = kept(prepared_of(store.facts, study, place), store.record(chosen), confirmed)
     exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
-    return _registered(exported, subject, place, force_best) if register else exported
-
-
-def _registered(exported: Exported, subject: Subject, place: Workspace, force: bool) -> Exported:
-    prepared = subject.prepared
-    found = enroll(place, prepared.facts, exported.card, exported.folder, prepared.data, force=force)
+    if not register:
+        return exported
+    data = subject.prepared.data
+    found = enroll(place, store.facts, exported.card, exported.folder, data, force=force_best)
     return dataclasses.replace(exported, registered=str(found))

@@ -73,4 +73,4 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "kept"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_formats", "check_target", "export", "kept"]

@@ -6,6 +6,7 @@ nothing of MLflow's global state (tracking URI, active run) is touched.
 """
 
 import hashlib
+import json
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -163,14 +164,17 @@ def _new_version(
         _save(Path(folder) / "model", network, card, data, logged.model_id, run, logged.artifact_location)
         client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    return client.create_model_version(
+    made = client.create_model_version(
         facts.name,
-        logged.artifact_location,
+        logged.artifact_location,  # its models:/ address would be looked up in the global tracking store
         run_id=run,
         tags=facts_of_it,
         description=f"Trial {card['trial']}, written by {code_span(card['command'])}",
         model_id=logged.model_id,
     )
+    link = json.dumps([{"name": made.name, "version": made.version}])
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})  # as MLflow's own registering does
+    return made
 
 
 def _run(client: "MlflowClient", experiment: str, facts: StudyFacts, card: Mapping[str, Any]) -> str:

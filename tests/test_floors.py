@@ -38,7 +38,7 @@ HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
-    "onnx": {"tracking.registry", "export.formats."},
+    "onnx": {"tracking.network", "export.formats."},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
@@ -50,7 +50,7 @@ HOMES = {
     "pooch": {"data.fetching"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.registry"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

@@ -144,6 +144,9 @@ def test_it_belongs_to_its_trials_run_and_holds_no_pickle(made, client):
         }.items()
     )
     assert (logged.name, str(logged.status)) == ("student", "READY")
+    assert {metric.key: metric.value for metric in logged.metrics} == {
+        name: card["metrics"][name] for name in ("validation_accuracy", "test_accuracy")
+    }
     place = Path(logged.artifact_location.removeprefix("file://"))
     assert place.is_relative_to(made.workspace.artifacts)
     assert {path.name for path in place.rglob("*")} == {

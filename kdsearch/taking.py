@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdsearch import frame as frames
 from kdsearch.events import Listener, to_all
-from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export, taken
+from kdsearch.export import DEFAULT_FORMATS, Exported, check_formats, check_target, export, taken
 from kdsearch.findings import of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.mistakes import Mistake
@@ -70,10 +70,8 @@ def export_student(
         how = {"recreate": recreate, "retrain": retrain}
         subject = taken(prepared, store.record(chosen), confirmed, **how, tell=tell, stopping=interrupted)
     exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
-    return _registered(exported, subject, place, force_best) if register else exported
-
-
-def _registered(exported: Exported, subject: Subject, place: Workspace, force: bool) -> Exported:
-    prepared = subject.prepared
-    found = enroll(place, prepared.facts, exported.card, exported.folder, prepared.data, force=force)
+    if not register:
+        return exported
+    data = subject.prepared.data
+    found = enroll(place, store.facts, exported.card, exported.folder, data, force=force_best)
     return dataclasses.replace(exported, registered=str(found))

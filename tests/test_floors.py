@@ -50,13 +50,13 @@ HOMES = {
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
-    "onnx": {"export.formats.", "export.runner", "tracking.registry"},
+    "onnx": {"export.formats.", "export.runner", "tracking.network"},
     "onnx_ir": {"export.formats.graph"},
     "onnxscript": {"export.formats.graph"},
     "onnxruntime": {"export.formats.quantized", "export.runner"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.network"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

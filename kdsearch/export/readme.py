@@ -102,14 +102,14 @@ def _figures(card: Mapping[str, Any]) -> str:
         ]
     ]
     seen = card["trained_on"] != "train"
-    for name, file in card["files"].items():
-        if (proof := card["proof"].get(file.get("format"))) is None:
-            continue
+    by_format = {file["format"]: name for name, file in card["files"].items() if "format" in file}
+    for known_as, proof in card["proof"].items():
+        name = by_format[known_as]
         rows.append(
             [
                 f"`{name}`",
                 f"{proof['parameters']:,}",
-                f"{file['bytes'] / 1000:,.1f}",
+                f"{card['files'][name]['bytes'] / 1000:,.1f}",
                 f"{card['metrics']['macs']:,}",
                 *(_latency(proof, batch) for batch in ("1", "64")),
                 "-" if seen else percent(proof["validation_accuracy"]),

@@ -5,12 +5,11 @@ moves to it only where it is better on the validation split. Everything goes thr
 nothing of MLflow's global state (tracking URI, active run) is touched.
 """
 
-import hashlib
+import json
 import tempfile
-import warnings
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,15 @@ from kdsearch.store import StudyFacts
 from kdsearch.tracking.connection import connect
 from kdsearch.tracking.experiment import describe, find_experiment
 from kdsearch.tracking.logged import log
+from kdsearch.tracking.network import digest, onnx_file, read, save
 from kdsearch.tracking.promotion import BEST, Standing, judged
 from kdsearch.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from onnx import ModelProto
-
-_FORMAT = "onnx"
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +62,7 @@ def register(
     registered (no ONNX file; a store that is away, another program's or of another version of MLflow) is said in the
     result: the export stands all the same. Examples of the signature are of the validation split.
     """
-    file = next((name for name, file in card["files"].items() if file.get("format") == _FORMAT), None)
-    if file is None:
+    if (file := onnx_file(card)) is None:
         return _not_registered(facts, "the registry takes the ONNX file, which this export has not")
     try:
         return _register(workspace, facts, card, folder / file, data, force)
@@ -86,10 +83,8 @@ def _register(
     workspace: Workspace, facts: StudyFacts, card: Mapping[str, Any], file: Path, data: Data, force: bool
 ) -> Registered:
     client = connect(workspace)
-    import onnx
-
-    network = onnx.load(file)
-    known_as = _digest(network)
+    network = read(file)
+    known_as = digest(network)
     model = _registered_model(client, facts)
     versions = _versions(client, facts.name)
     found = next((one for one in versions if one.tags.get("kdsearch.network") == known_as), None)
@@ -159,18 +154,22 @@ def _new_version(
         model_type="student",
     )
     client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
+    client.log_batch(run, metrics=_metrics(card, run, logged.model_id))
     with tempfile.TemporaryDirectory() as folder:
-        _save(Path(folder) / "model", network, card, data, logged.model_id, run, logged.artifact_location)
+        save(Path(folder) / "model", network, card, data, logged)
         client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    return client.create_model_version(
+    made = client.create_model_version(
         facts.name,
-        logged.artifact_location,
+        logged.artifact_location,  # its models:/ address would be looked up in the global tracking store
         run_id=run,
         tags=facts_of_it,
-        description=f"Trial {card['trial']}, written by {code_span(card['command'])}",
+        description=_description(card),
         model_id=logged.model_id,
     )
+    link = json.dumps([{"name": made.name, "version": made.version}])
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})  # as MLflow's own registering does
+    return made
 
 
 def _run(client: "MlflowClient", experiment: str, facts: StudyFacts, card: Mapping[str, Any]) -> str:
@@ -191,73 +190,35 @@ def _run(client: "MlflowClient", experiment: str, facts: StudyFacts, card: Mappi
     return run
 
 
+def _description(card: Mapping[str, Any]) -> str:
+    accuracies = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in _accuracies(card).items())
+    return f"{card['metrics']['parameters']:,} parameters, {accuracies}: {code_span(card['command'])}"
+
+
+def _metrics(card: Mapping[str, Any], run: str, model_id: str) -> "list[Metric]":
+    """The model's accuracies, for its page and to sort by."""
+    from mlflow.entities import Metric
+
+    now_ms = time.time_ns() // 1_000_000
+    return [Metric(name, value, now_ms, 0, model_id=model_id, run_id=run) for name, value in _accuracies(card).items()]
+
+
+def _accuracies(card: Mapping[str, Any]) -> dict[str, float]:
+    """Those that it has: none on the validation split where it learned from that too."""
+    figures = {name: card["metrics"][name] for name in ("validation_accuracy", "test_accuracy")}
+    return {name: value for name, value in figures.items() if value is not None}
+
+
 def _tags(facts: StudyFacts, card: Mapping[str, Any], known_as: str) -> dict[str, str]:
-    figures = card["metrics"]
-    accuracies = {name: figures[name] for name in ("validation_accuracy", "test_accuracy") if figures[name] is not None}
     said = {
-        "network": known_as,
+        "trial": card["trial"],
+        "parameters": card["metrics"]["parameters"],
+        **_accuracies(card),
+        "trained_on": card["trained_on"],
         "study": facts.name,
         "study_id": facts.id,
-        "trial": card["trial"],
-        "trained_on": card["trained_on"],
-        "parameters": figures["parameters"],
-        **accuracies,
+        "network": known_as,
         "data_fingerprint": card["data"]["fingerprint"],
         "teacher": card["teacher"]["key"],
     }
     return {f"kdsearch.{name}": str(value) for name, value in said.items()}
-
-
-def _save(
-    folder: Path,
-    network: "ModelProto",
-    card: Mapping[str, Any],
-    data: Data,
-    model_id: str,
-    run: str,
-    location: str,
-) -> None:
-    """Write MLflow's own folder of the model. Its requirements are given: MLflow would find them out by running it."""
-    import numpy as np
-    import onnx
-    from mlflow.models import Model, ModelSignature
-    from mlflow.onnx import save_model
-    from mlflow.types import Schema, TensorSpec
-
-    given, gives = network.graph.input[0], network.graph.output[0]
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)
-    raw = next(file["input"] for file in card["files"].values() if file.get("format") == _FORMAT) == "raw"
-    stored = data.validation.inputs[:_EXAMPLES]
-    # the input without a name: MLflow then takes plain arrays
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(dtype), (-1, *card["input"]["shape"]))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, card["classes"]), gives.name)]),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what MLflow thinks of its own ways
-        save_model(
-            network,
-            str(folder),
-            mlflow_model=Model(artifact_path=location, model_uuid=model_id, run_id=run, model_id=model_id),
-            signature=signature,
-            input_example=(stored if raw else data.normalize(stored)).numpy().astype(dtype),
-            pip_requirements=[f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")],
-            onnx_execution_providers=["CPUExecutionProvider"],
-            metadata={
-                name: card[name]
-                for name in ("study", "trial", "trained_on", "classes", "class_names", "input", "metrics", "data")
-            },
-            save_as_external_data=False,
-        )
-
-
-def _digest(network: "ModelProto") -> str:
-    """SHA-256 of what the network computes and with which weights, not of who wrote it from which lines of code."""
-    import onnx
-
-    bare = onnx.GraphProto()
-    bare.CopyFrom(network.graph)
-    for node in bare.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()

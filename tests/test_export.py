@@ -58,7 +58,9 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
     assert card["metrics"]["parameters"] == record.known["parameters"]
     assert card["teacher"]["test_accuracy"] is not None
     assert set(card["versions"]) == {"kdsearch", "torch", "python"}
-    assert {path.name for path in exported.folder.iterdir()} == {"student.json", "student.safetensors"}
+    assert {path.name for path in exported.folder.iterdir()} == {
+        *("student.json", "student.safetensors", "recipe.json", "study.py")
+    }
     assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"
 
 

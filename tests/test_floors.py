@@ -29,7 +29,10 @@ FLOORS = {
         "underway",
     ],
     6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
-    7: ["__main__", "api", "cli", "commands", "dashboard", "repetition", "serving", "tables", "taking", "template", "ui"],
+    7: [
+        "__main__", "api", "cli", "commands", "dashboard", "repetition", "serving", "tables", "taking", "template",
+        "ui",
+    ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 

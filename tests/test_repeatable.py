@@ -106,6 +106,8 @@ def test_golden_a_training_is_repeated_in_an_empty_workspace_to_the_bit(made, ou
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     _, notes = load_tensors(next((tmp_path / "elsewhere" / "small" / "teacher").glob("*.safetensors")))
     assert notes["threads"] == 2, "the teacher had as many threads as then"
+    note = next((tmp_path / "elsewhere" / "small" / "signals").glob("logits-*.json"))
+    assert json.loads(note.read_text())["threads"] == 2, "and when it was asked"
     assert torch.get_num_threads() == 1, "and nothing else has"
     assert not (tmp_path / "elsewhere" / "optuna.db").exists()
 

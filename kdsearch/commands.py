@@ -314,9 +314,11 @@ def _show_export(console: "Console", exported: "Exported") -> None:
     from kdsearch.tables import show_figures
 
     show_figures(console, exported.card)
-    if exported.card["trained_on"] != "train":
+    if exported.card["trained_on"] == "train":
+        say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+    else:
         say(console, "trained again on training plus validation data: its accuracy is from the test split only")
-    say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
+        say(console, "proven in a fresh process: the same parameter count, the same predictions")
     if exported.registered is not None:
         say(console, exported.registered)
     say(console, f'load it:  kdsearch.load("{exported.folder}")')

@@ -1,18 +1,15 @@
 """A training repeated from the `recipe.json` of an export: `train_recipe`."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from kdsearch.events import Listener, to_all
 from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export
 from kdsearch.export.anew import train_anew
 from kdsearch.export.folder import RECIPE
-from kdsearch.export.repeatable import Repeatable, read_recipe, study_beside, versions
+from kdsearch.export.repeatable import Repeatable, read_recipe, study_beside, threads_of, versions
 from kdsearch.files import DamagedError, load_tensors, tensors_sha256
 from kdsearch.interrupts import interrupts
 from kdsearch.mistakes import Mistake, UserCodeError
@@ -22,6 +19,7 @@ from kdsearch.saved import WEIGHTS
 from kdsearch.space import replay
 from kdsearch.stored import Where, given
 from kdsearch.study import Study
+from kdsearch.threads import torch_threads
 from kdsearch.trial import Seeds
 from kdsearch.workspace import Workspace
 
@@ -71,7 +69,7 @@ def train_recipe(
     with interrupts() as interrupted:
         planned = _planned(file, written, study, Workspace.chosen(workspace))
         recipe = _recipe(planned, written)
-        with _threads(written.teacher["threads"]):
+        with torch_threads(written.teacher["threads"]):
             prepared = planned.ready(listener=tell, stopping=interrupted)
         seeds = Seeds(start=written.seeds["start"], distil=written.seeds["distil"])
         trained = train_anew(
@@ -105,7 +103,7 @@ def train_recipe(
         apart=apart,
         accuracy=trained.accuracy,
         recorded=written.accuracy,
-        changed=_changed(written, prepared.teacher.threads),
+        changed=_changed(written, threads_of(prepared)),
         exported=exported,
     )
 
@@ -140,17 +138,6 @@ def _recipe(planned: Draft, written: Repeatable) -> Recipe:
     return recipe
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Have torch use so many threads, by which a teacher's bits differ; None: as many as it does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _apart(exported: Path, written: Repeatable, subject: Subject) -> float | None:
     """The largest difference of a weight from those that were exported; None where these are gone or others."""
     try:
@@ -167,5 +154,5 @@ def _changed(written: Repeatable, threads: int | None) -> tuple[tuple[str, str, 
     found = [(what, then, here.get(what, "none")) for what, then in written.versions.items() if here.get(what) != then]
     then = written.teacher["threads"]
     if then is not None and threads is not None and then != threads:
-        found.append(("threads that trained the teacher in this workspace", str(then), str(threads)))
+        found.append(("threads for the teacher in this workspace", str(then), str(threads)))
     return tuple(found)

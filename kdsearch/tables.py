@@ -206,7 +206,7 @@ def show_repetition(console: Console, found: Repetition) -> None:
     for name, then, now in found.changed:
         say(console, f"  {name} {now}, then {then}")
     if not found.changed:
-        say(console, "  the versions are the same: another processor may give other bits")
+        say(console, "  the versions are the same: another processor, or number of its threads, gives other bits")
 
 
 def _held_out(accuracy: float | None) -> str:

@@ -14,6 +14,7 @@ from kdsearch.results import Results
 from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
 from kdsearch.study import Study
 from kdsearch.tracking import register as enroll
+from kdsearch.training import StopRequestedError
 from kdsearch.workspace import Workspace
 
 
@@ -69,6 +70,8 @@ def export_student(
         prepared = prepared_of(store.facts, study, place, listener=tell, stopping=interrupted)
         how = {"recreate": recreate, "retrain": retrain}
         subject = taken(prepared, store.record(chosen), confirmed, **how, tell=tell, stopping=interrupted)
+        if interrupted():
+            raise StopRequestedError
     exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
     if not register:
         return exported

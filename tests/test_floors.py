@@ -16,7 +16,7 @@ FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
         "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
-        "thinning", "workspace", "data", "data.",
+        "thinning", "threads", "workspace", "data", "data.",
     ],
     1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
     2: ["stages", "stages."],

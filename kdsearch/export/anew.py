@@ -188,8 +188,9 @@ def _check_same(record: TrialRecord, now: float, examples: int) -> None:
     apart = round(abs(now - before) * examples)
     raise Mistake(
         f"trained again, trial {record.number} has a validation accuracy of {now:.2%}, the search saw {before:.2%} "
-        f"({apart} of {examples} examples): another machine or version gives other bits. Export where it was searched, "
-        "or take a student of its own with --retrain, whose accuracy is from the test split"
+        f"({apart} of {examples} examples): another machine or version, or a teacher trained with other threads, gives "
+        "other bits. Export where it was searched, or take another student of this recipe with --retrain, whose "
+        "accuracy is from the test split"
     )
 
 

@@ -21,6 +21,7 @@ from kdsearch.export.subject import Subject, TrainedOn
 from kdsearch.files import file_sha256, tensors_sha256, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
+from kdsearch.prepare import Prepared
 from kdsearch.study import Source
 
 FORMAT = 1
@@ -31,7 +32,7 @@ class Repeatable:
     """What `recipe.json` says, beside its `format` and its own checksum `sha256`.
 
     `fingerprint` is of `recipe`, which the study's space gives for `params`; `seeds` are `study`, `start`, `distil`;
-    `data` has `name` and `fingerprint`, `teacher` its `key` and how many `threads` trained it (null: not known),
+    `data` has `name` and `fingerprint`, `teacher` its `key` and how many `threads` it had (null: not known),
     `study_file` `name` and `sha256` (null: the study was made in a notebook or a script). `accuracy` is on validation
     (null after training on that), `weights` the checksum of the trained ones (`files.tensors_sha256`).
     """
@@ -80,7 +81,7 @@ def write_recipe(folder: Path, subject: Subject) -> None:
         seeds={"study": prepared.study.seed, **asdict(subject.seeds)},
         trained_on=subject.trained_on,
         data={"name": prepared.data.name, "fingerprint": prepared.data.fingerprint},
-        teacher={"key": prepared.teacher.key, "threads": prepared.teacher.threads},
+        teacher={"key": prepared.teacher.key, "threads": threads_of(prepared)},
         study_file=None if text is None else {"name": STUDY, "sha256": file_sha256(folder / STUDY)},
         versions=versions(),
         accuracy=subject.searched,
@@ -145,6 +146,11 @@ def study_beside(path: Path, written: Repeatable) -> Source:
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return digest({name: part for name, part in content.items() if name != "sha256"})
+
+
+def threads_of(prepared: Prepared) -> int | None:
+    """With how many threads the teacher was trained, or where that was not done here, asked; None: not known."""
+    return prepared.teacher.threads or prepared.signals.threads
 
 
 def versions() -> dict[str, str]:

@@ -89,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        parents = [common] if action in (commands.new, commands.ui, commands.download) else [common, stored]
+        alone = (commands.new, commands.ui, commands.download, commands.predict, commands.compare)
+        parents = [common] if action in alone else [common, stored]
         if action in (commands.run, commands.confirm):
             parents.append(shown)
         made = subcommands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
@@ -159,8 +160,17 @@ def parser() -> argparse.ArgumentParser:
     chosen = export.add_mutually_exclusive_group()
     chosen.add_argument("--trial", type=_not_negative, metavar="N", help="this trial")
     chosen.add_argument("--pick", choices=("knee", "accurate", "smallest"), help="default: knee")
+    chosen.add_argument("--all-front", action="store_true", help="all of the front, each to a folder in DIR")
     export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
     export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
+    export.add_argument("--max-macs", type=_whole, metavar="N", help="at most so many multiply-accumulates an example")
+    export.add_argument("--max-size-kb", type=_above_zero, metavar="KB", help="at most so many kB of weights")
+    export.add_argument(
+        "--max-latency-ms",
+        type=_above_zero,
+        metavar="MS",
+        help="at most so long for one example with one thread (measured here and now, unless the study did)",
+    )
     export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
     files = export.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
     for name, usual, text in (
@@ -173,6 +183,20 @@ def parser() -> argparse.ArgumentParser:
         files.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=usual, help=said)
     files.add_argument("--softmax", action="store_true", help="files that hold the network give probabilities")
     files.add_argument("--normalize", action="store_true", help="files that hold the network take inputs as stored")
+
+    predict = command("predict", commands.predict, "try an exported student on pictures or arrays")
+    predict.add_argument("folder", metavar="DIR", help="what kdsearch export wrote")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a picture (JPEG, PNG), or an array of one or several examples (.npy, .npz)",
+    )
+    predict.add_argument("--top", type=_whole, default=3, metavar="K", help="so many classes an example (default 3)")
+    predict.add_argument("--json", action="store_true", help="print one JSON list")
+    compare = command("compare", commands.compare, "put exported students and their teachers in one table")
+    compare.add_argument("folders", nargs="+", metavar="DIR", help="what kdsearch export wrote")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")

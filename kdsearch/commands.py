@@ -226,30 +226,66 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
+    from kdsearch.choice import Limits
+    from kdsearch.comparing import compare_students
     from kdsearch.export import FORMATS
+    from kdsearch.figures import show_comparison, show_figures
     from kdsearch.progress import say
-    from kdsearch.tables import show_figures
-    from kdsearch.taking import export_student
+    from kdsearch.taking import export_front, export_student
 
-    exported = export_student(
-        arguments.name,
-        arguments.to,
-        trial=arguments.trial,
-        pick=arguments.pick or "knee",
-        max_parameters=arguments.max_parameters,
-        max_drop=arguments.max_drop,
-        formats=[name for name in FORMATS if getattr(arguments, name)],
-        softmax=arguments.softmax,
-        normalize=arguments.normalize,
-        study=arguments.study,
-        **_place(arguments),
-    )
     console = _console()
-    how = f"trial {exported.card['trial']}" + ("" if arguments.trial is not None else f", {arguments.pick or 'knee'}")
-    say(console, f"exported {how} of {exported.card['study']} to {exported.folder}")
+    limits = ("max_parameters", "max_drop", "max_macs", "max_size_kb", "max_latency_ms")
+    asked: dict[str, Any] = {
+        "limits": Limits(**{name: getattr(arguments, name) for name in limits}),
+        "formats": [name for name in FORMATS if getattr(arguments, name)],
+        "softmax": arguments.softmax,
+        "normalize": arguments.normalize,
+        "study": arguments.study,
+        "say": lambda text: say(console, text),
+        **_place(arguments),
+    }
+    if arguments.all_front:
+        front = export_front(arguments.name, arguments.to, **asked)
+        if front.exported:
+            show_comparison(console, compare_students([exported.folder for exported in front.exported]))
+        return FAILED if front.failed else DONE
+    exported = export_student(
+        arguments.name, arguments.to, trial=arguments.trial, pick=arguments.pick or "knee", **asked
+    )
+    say(console, f"exported trial {exported.card['trial']} of {exported.card['study']} to {exported.folder}")
     show_figures(console, exported.card)
     say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
     say(console, f'load it:  kdsearch.load("{exported.folder}")')
+    return DONE
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    import dataclasses
+    import json
+
+    from kdsearch.markup import printable
+    from kdsearch.predicting import predict
+
+    found = predict(arguments.folder, arguments.files, top=arguments.top)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
+    else:
+        print("\n".join(printable(str(one)) for one in found))
+    return DONE
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    import json
+
+    from kdsearch.comparing import compare_students, differences
+    from kdsearch.figures import show_comparison
+
+    table = compare_students(arguments.folders)
+    if arguments.json:
+        rows = json.loads(table.to_json(orient="records"))  # pandas writes NaN as null
+        print(json.dumps({"rows": rows, "notes": differences(table)}, indent=2))
+    else:
+        show_comparison(_console(), table)
     return DONE
 
 

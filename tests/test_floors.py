@@ -18,7 +18,9 @@ FLOORS = {
         "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
         "thinning", "workspace", "data", "data.",
     ],
-    1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
+    1: [
+        "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
+    ],
     2: ["stages", "stages."],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
@@ -28,8 +30,11 @@ FLOORS = {
         "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
         "underway",
     ],
-    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
-    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "taking", "template", "ui"],
+    6: [
+        "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
+        "summary",
+    ],
+    7: ["__main__", "api", "cli", "commands", "dashboard", "figures", "serving", "tables", "taking", "template", "ui"],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
@@ -46,6 +51,7 @@ HOMES = {
     "pebble": {"executors.local"},
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
+    "onnxruntime": {"predicting"},
     "pooch": {"data.fetching"},
 }
 # and those that may name its types for the type checker alone

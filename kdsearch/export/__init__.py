@@ -12,7 +12,7 @@ from kdsearch.export.card import described, files, of_teacher, with_proof
 from kdsearch.export.folder import check_target, in_place_of
 from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.proof import prove
-from kdsearch.export.subject import Subject, kept
+from kdsearch.export.subject import Subject, check_complete, kept
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
 
@@ -66,4 +66,13 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_formats", "check_target", "export", "kept"]
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FORMATS",
+    "Exported",
+    "check_complete",
+    "check_formats",
+    "check_target",
+    "export",
+    "kept",
+]

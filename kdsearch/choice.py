@@ -24,7 +24,7 @@ _EXACT = 1e-9
 _LATENCY = "max_latency_ms"
 _SAID = {
     "max_parameters": "{:,.0f} parameters",
-    "max_drop": "{:.4g} points below the teacher",
+    "max_drop": "{:.2f} points below the teacher",
     "max_macs": "{:,.0f} macs",
     "max_size_kb": "{:,.4g} kB",
     _LATENCY: "{:.3g} ms",
@@ -204,10 +204,11 @@ def _fitting(figures: pd.DataFrame, given: Mapping[str, float], facts: StudyFact
         beyond, half = 1 - facts.teacher["accuracy"], 0.5 / facts.data["validation"]
         amounts["max_drop"] = beyond + amounts["max_drop"] / 100 + half
         limits["max_drop"] = max(beyond + limits["max_drop"] / 100, 0) + half
-    nearest = known.index[int(np.argmin((amounts / limits - 1).clip(lower=0).sum(axis=1)))]
+    excess = (amounts / limits - 1).clip(lower=0).sum(axis=1)
+    nearest = known.index[np.lexsort((known["max_drop"], excess))[:1]][0]  # of equally near ones the most accurate
     wanted = " and ".join(f"at most {_SAID[name].format(value)}" for name, value in given.items())
     told = _missed({str(name): value for name, value in known.loc[nearest].items()}, given)
-    raise Mistake(f"no trial has {wanted}; the nearest is trial {nearest} with {told}: raise a limit or search on")
+    raise Mistake(f"no trial keeps to {wanted}; the nearest is trial {nearest} with {told}: raise a limit or search on")
 
 
 def _missed(figures: Mapping[str, float], given: Mapping[str, float]) -> str:
@@ -218,7 +219,7 @@ def _missed(figures: Mapping[str, float], given: Mapping[str, float]) -> str:
             continue
         over = figures[name] - given.get(name, math.inf)
         amount = said.split(" ")[0].format(over)
-        told.append(said.format(figures[name]) + (f" ({amount} too many)" if over > _EXACT else ""))
+        told.append(said.format(figures[name]) + (f" ({amount} over)" if over > _EXACT else ""))
     return ", ".join(told)
 
 

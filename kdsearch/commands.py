@@ -247,7 +247,7 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.all_front:
         front = export_front(arguments.name, arguments.to, **asked)
         if front.exported:
-            show_comparison(console, compare_students([exported.folder for exported in front.exported]))
+            show_comparison(console, compare_students([Path(arguments.to) / one.folder.name for one in front.exported]))
         return FAILED if front.failed else DONE
     exported = export_student(
         arguments.name, arguments.to, trial=arguments.trial, pick=arguments.pick or "knee", **asked

@@ -13,6 +13,12 @@ from kdsearch.progress import say
 from kdsearch.stored import confirmed_of
 from kdsearch.tables import show_table
 
+_SAID = {
+    "better": "distilled is better",
+    "no better": "distilled is no better",
+    "unclear": "unclear whether distilled is better",
+}
+
 
 def choice_lines(choice: Choice, findings: Sequence[Finding]) -> list[str]:
     """What was chosen and why, the runner-up and how it differs, and what fresh seeds gave for the recipe of each."""
@@ -72,7 +78,7 @@ def _show_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:
     alone = confirmed["alone_test_accuracy"]
-    beside = f"; the same student alone {_spread(alone)}; distilled is {confirmed['verdict']}" if alone else ""
+    beside = f"; the same student alone {_spread(alone)}; {_SAID[confirmed['verdict']]}" if alone else ""
     own = confirmed["test_accuracy"]
     return f"on {own['seeds']} fresh seeds: test {_spread(own)}{beside}"
 

@@ -110,31 +110,31 @@ def test_a_perfect_student_has_a_finite_place_on_the_log_scale():
     [
         (
             {"max_parameters": 50},
-            "no trial has at most 50 parameters; the nearest is trial 3 with 100 parameters (50 too many), "
-            "35 points below the teacher: raise a limit or search on",
+            "no trial keeps to at most 50 parameters; the nearest is trial 3 with 100 parameters (50 over), "
+            "35.00 points below the teacher: raise a limit or search on",
         ),
         (
             {"max_drop": 1},
-            "no trial has at most 1 points below the teacher; the nearest is trial 6 with 300 parameters, 5 points "
-            "below the teacher (4 too many): raise a limit or search on",
+            "no trial keeps to at most 1.00 points below the teacher; the nearest is trial 6 with 300 parameters, "
+            "5.00 points below the teacher (4.00 over): raise a limit or search on",
         ),
         # over by 1/5 in parameters and 2/3 in errors (0.1 where 0.06 are allowed); trial 5 has 7/3 too many errors
         (
             {"max_parameters": 250, "max_drop": 1},
-            "no trial has at most 250 parameters and at most 1 points below the teacher; the nearest is trial 6 with "
-            "300 parameters (50 too many), 5 points below the teacher (4 too many): raise a limit or search on",
+            "no trial keeps to at most 250 parameters and at most 1.00 points below the teacher; the nearest is trial "
+            "6 with 300 parameters (50 over), 5.00 points below the teacher (4.00 over): raise a limit or search on",
         ),
         # twice the parameters and 0.401 / 0.201 of the errors; trial 5 has the errors but four times the parameters
         (
             {"max_parameters": 50, "max_drop": 15},
-            "the nearest is trial 3 with 100 parameters (50 too many), 35 points below the teacher (20 too many)",
+            "the nearest is trial 3 with 100 parameters (50 over), 35.00 points below the teacher (20.00 over)",
         ),
-        ({"max_drop": 0}, "at most 0 points .* trial 6 with 300 parameters, 5 points below the teacher"),
-        ({"max_drop": -20}, "at most -20 points .* trial 6 "),
-        ({"max_macs": 999}, "at most 999 macs; .* trial 3 with 100 parameters, 35 points .*, 1,000 macs (1 too many)"),
+        ({"max_drop": 0}, "at most 0.00 points .* trial 6 with 300 parameters, 5.00 points below the teacher"),
+        ({"max_drop": -20}, "at most -20.00 points .* trial 6 "),
+        ({"max_macs": 999}, "at most 999 macs; .* trial 3 with 100 parameters, 35.00 points .*, 1,000 macs (1 over)"),
         (
             {"max_size_kb": 0.1, "max_macs": 5000},
-            "at most 5,000 macs and at most 0.1 kB; .*, 1,000 macs, 0.4 kB (0.3 too many): raise",
+            "at most 5,000 macs and at most 0.1 kB; .*, 1,000 macs, 0.4 kB (0.3 over): raise",
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_latencies_are_measured_only_of_what_keeps_the_other_limits():
     assert asked == [[3, 5, 6]]
     assert choice.why.endswith("within the limits; latencies were measured now, on this machine")
     assert front_within(FOUR, FACTS, limits, measure) == [3, 5]
-    with pytest.raises(Mistake, match=r"at most 0\.01 ms; the nearest is trial 3 .*, 0\.3 ms \(0\.29 too many\)"):
+    with pytest.raises(Mistake, match=r"at most 0\.01 ms; the nearest is trial 3 .*, 0\.3 ms \(0\.29 over\)"):
         choose(FOUR, FACTS, "accurate", Limits(max_latency_ms=0.01), measure)
     with pytest.raises(Mistake, match="at most 50 parameters; the nearest"):  # and nothing is measured for it
         choose(FOUR, FACTS, "accurate", Limits(max_parameters=50, max_latency_ms=1), lambda numbers: 1 / 0)

@@ -126,8 +126,14 @@ def _onnx(folder: str | os.PathLike[str], card: Mapping[str, Any], file: str, wa
 
     path = check_file(folder, card, file)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors, which are raised as well
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # what is worse than an error: those are raised
+    refusals = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (refusals.Fail, refusals.InvalidGraph, refusals.InvalidProtobuf, refusals.NotImplemented) as error:
+        raise Mistake(
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}); update it, or export again"
+        ) from None
     given, (taken,) = card["files"][file], session.get_inputs()
 
     def run(inputs_B: Tensor) -> Tensor:

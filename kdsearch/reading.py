@@ -4,7 +4,10 @@ Shape letters: B examples, C channels, H height, W width.
 """
 
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,11 @@ from kdsearch.mistakes import Mistake
 _ARRAYS = (".npy", ".npz")
 _BRIGHT = 128
 """Bytes that reach it are taken for 0..255, whatever the brightest of the training data was."""
+# what NumPy and zipfile raise for files that are cut off, altered, encrypted or packed in another way
+_DAMAGE = (
+    *(ValueError, TypeError, OSError, EOFError, KeyError, SyntaxError, OverflowError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 _MOST_BYTES = 2**31
 """A larger array in an .npz file, which is read whole, is taken for a bomb; a larger .npy file is mapped."""
 
@@ -60,9 +68,8 @@ class Taken:
         """Inputs in the training data's own type. Raises `Mistake` for numbers that it does not have."""
         stored = inputs_B.to(self.dtype)
         if not torch.equal(stored.to(inputs_B.dtype), inputs_B) and not self.dtype.is_floating_point:
-            raise Mistake(
-                f"this student takes {str(self.dtype).removeprefix('torch.')}, got other numbers; convert them"
-            )
+            kind = str(self.dtype).removeprefix("torch.")
+            raise Mistake(f"this student takes numbers of type {kind}, got others, such as fractions; convert them")
         return stored
 
     def normalized(self, inputs_B: Tensor) -> Tensor:
@@ -103,7 +110,7 @@ def _picture(path: Path, taken: Taken) -> Examples:
         raise Mistake(
             f"{path} cannot be read as a picture ({error}); convert it to PNG or JPEG, or give an array (.npy, .npz)"
         ) from None
-    scaled = torch.from_numpy(np.ascontiguousarray(pixels))[None]
+    scaled = torch.from_numpy(pixels.copy())[None]
     if taken.dtype != torch.uint8 or taken.high < _BRIGHT:
         scaled = taken.low + scaled.float() / 255 * (taken.high - taken.low)
         scaled = scaled if taken.dtype.is_floating_point else scaled.round()
@@ -114,8 +121,7 @@ def _picture(path: Path, taken: Taken) -> Examples:
 def _array(path: Path) -> NDArray[Any]:
     try:
         if path.suffix.lower() == ".npy":
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # a size that is not there is found by mapping
-            return np.asarray(mapped)
+            return np.lib.format.open_memmap(path, mode="r")  # which finds a size that is not there, and has no objects
         with zipfile.ZipFile(path) as archive:
             sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
         name = "x" if "x" in sizes else next(iter(sizes), "")
@@ -127,7 +133,7 @@ def _array(path: Path) -> NDArray[Any]:
             raise Mistake(f"{path}: {name} has {sizes[name]:,} bytes, more than {_MOST_BYTES:,}; save it as .npy")
         with np.load(path, allow_pickle=False) as stored:
             return np.asarray(stored[name])
-    except (ValueError, OSError, EOFError, KeyError, SyntaxError, MemoryError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise Mistake(f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save") from None
 
 

@@ -81,6 +81,11 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     return path
 
 
+def files_by_format(card: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the files that each hold the student, by their format."""
+    return {file["format"]: name for name, file in card["files"].items() if "format" in file}
+
+
 def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inputs: bool = False) -> nn.Module:
     """The exported student as a module in evaluation mode, from inputs (B, ...) float32 to logits (B, classes).
 

@@ -9,6 +9,7 @@ import torch
 
 import kdsearch
 from kdsearch import api
+from kdsearch.choice import Limits
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import read_card, write_card
@@ -132,11 +133,11 @@ def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
 
 def test_limits_that_no_trial_meets_name_the_nearest(made):
     folder, results = made
-    smallest = int(results.frame["parameters"].min())
+    smallest, limits = int(results.frame["parameters"].min()), Limits(max_parameters=10)
     with pytest.raises(Mistake, match=f"the nearest is trial .* with {smallest:,} parameters"):
-        kdsearch.export_student("small", folder / "none", max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", limits=limits, workspace=folder / "runs")
     with pytest.raises(Mistake, match="either the trial or the limits"):
-        kdsearch.export_student("small", folder / "none", trial=0, max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", trial=0, limits=limits, workspace=folder / "runs")
     with pytest.raises(Mistake, match="no trial 99; it has 0 to 3"):
         kdsearch.export_student("small", folder / "none", trial=99, workspace=folder / "runs")
 

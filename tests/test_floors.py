@@ -18,7 +18,9 @@ FLOORS = {
         "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
         "thinning", "threads", "workspace", "data", "data.",
     ],
-    1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
+    1: [
+        "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
+    ],
     2: ["stages", "stages."],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
@@ -28,10 +30,13 @@ FLOORS = {
         "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
         "underway",
     ],
-    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
+    6: [
+        "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
+        "summary",
+    ],
     7: [
-        "__main__", "api", "cli", "commands", "dashboard", "repetition", "serving", "tables", "taking", "template",
-        "ui",
+        "__main__", "api", "cli", "commands", "dashboard", "figures", "predicting", "repetition", "serving",
+        "tables", "taking", "template", "ui",
     ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -53,7 +58,7 @@ HOMES = {
     "onnx": {"export.formats.", "export.runner", "tracking.network"},
     "onnx_ir": {"export.formats.graph"},
     "onnxscript": {"export.formats.graph"},
-    "onnxruntime": {"export.formats.quantized", "export.runner"},
+    "onnxruntime": {"export.formats.quantized", "export.runner", "predicting"},
 }
 # and those that may name its types for the type checker alone
 TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.network"}}

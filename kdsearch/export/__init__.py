@@ -15,7 +15,7 @@ from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.proof import prove
 from kdsearch.export.readme import text
 from kdsearch.export.repeatable import write_recipe
-from kdsearch.export.subject import Subject
+from kdsearch.export.subject import Subject, check_complete
 from kdsearch.files import write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
@@ -76,4 +76,14 @@ def check_formats(formats: Sequence[str]) -> None:
         raise Mistake(f"formats must be different ones of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
 
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "Subject", "check_formats", "check_target", "export", "taken"]
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FORMATS",
+    "Exported",
+    "Subject",
+    "check_complete",
+    "check_formats",
+    "check_target",
+    "export",
+    "taken",
+]

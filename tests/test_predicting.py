@@ -110,7 +110,7 @@ def test_a_family_of_ones_own_needs_onnx_or_its_class(tmp_path):
     mine = type("Mine", (MLP,), {})
     assert len(predict(tmp_path / "out", [tmp_path / "a.png"], family=mine)) == 1
     write_export(tmp_path / "nothing", student={"kind": "MLP", "width": 3, "depth": 1}, shape=SHAPE)
-    with pytest.raises(Mistake, match="there is nothing to run; export it again with --onnx$"):
+    with pytest.raises(Mistake, match=r"there is nothing to run; export it again with --onnx$"):
         predict(tmp_path / "nothing", [tmp_path / "a.png"])
 
 

@@ -1,6 +1,7 @@
 """What commands print of students that were taken away: why this one, its files, what it predicts, several compared."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,14 +41,17 @@ def choice_lines(choice: Choice, findings: Sequence[Finding]) -> list[str]:
 
 def show_figures(console: Console, card: Mapping[str, Any]) -> None:
     """A line for each of an exported student's files and one for its teacher, and what fresh seeds gave."""
-    _show_rows(console, [*file_rows(card), teacher_row(card)])
+    files = [{**row, "fresh_test_accuracy": None, "verdict": None} for row in file_rows(card)]  # the same for all
+    _show_rows(console, [*files, teacher_row(card)])
     if card["confirmed"]:
         say(console, f"its recipe {_confirmed(card['confirmed'])}")
 
 
 def show_comparison(console: Console, table: pd.DataFrame) -> None:
     """A line for each file and teacher, and why they cannot be held against each other where they cannot."""
-    _show_rows(console, [{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
+    names = _short(table["student"].unique())
+    rows = [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
+    _show_rows(console, [{**row, "student": names[row["student"]]} for row in rows])
     for difference in differences(table):
         say(console, f"note: {difference}")
 
@@ -56,24 +60,31 @@ def _show_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows as of `kdsearch.comparing`; columns that none of them has are left out."""
     columns: list[tuple[str, list[str]]] = [
         ("student", [row.get("student") or "" for row in rows]),
-        ("file", [row["file"] for row in rows]),
+        ("file", [row["file"].removeprefix("student.") for row in rows]),
         ("parameters", [f"{row['parameters']:,}" for row in rows]),
         ("kB", [f"{row['size_kb']:,.1f}" for row in rows]),
         ("test", [_percent(row, "test_accuracy") for row in rows]),
         ("validation", [_percent(row, "validation_accuracy") for row in rows]),
-        ("ms at 1", [f"{row['latency_ms']:.3g}" for row in rows]),
-        ("ms at 64", [f"{row['latency_64_ms']:.3g}" for row in rows]),
-        ("same classes", [_percent(row, "agreement") for row in rows]),
-        ("off by", [f"{row['largest_difference']:.1e}" if _known(row, "largest_difference") else "" for row in rows]),
-        ("of teacher", [f"{row['share']:.2%}" for row in rows]),
-        ("macs", [f"{row['macs']:,}" for row in rows]),
         ("test, fresh seeds", [_fresh(row) for row in rows]),
         ("distilled is", [row["verdict"] if _known(row, "verdict") else "" for row in rows]),
+        ("ms at 1", [f"{row['latency_ms']:.3g}" for row in rows]),
+        ("ms at 64", [f"{row['latency_64_ms']:.3g}" for row in rows]),
+        ("share", [f"{row['share']:.2%}" for row in rows]),
+        ("same classes", [_percent(row, "agreement") for row in rows]),
+        ("off by", [f"{row['largest_difference']:.1e}" if _known(row, "largest_difference") else "" for row in rows]),
+        ("macs", [f"{row['macs']:,}" for row in rows]),
     ]
     shown = [(heading, cells) for heading, cells in columns if any(cells)]
     cells = list(zip(*(cells for _, cells in shown), strict=True))
     show_table(console, [heading for heading, _ in shown], cells, left=("student", "file", "distilled is"))
     say(console, "ms: median of a batch of 1 and of 64, one thread, on the machine of the export")
+
+
+def _short(folders: Iterable[str]) -> dict[str, str]:
+    """What tells folders apart: their paths below the deepest folder that holds all of them."""
+    known = [folder for folder in folders if folder]
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(folder)) for folder in known])
+    return {"": "", **{folder: os.path.relpath(os.path.abspath(folder), common) for folder in known}}
 
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:

@@ -131,8 +131,9 @@ def _onnx(folder: str | os.PathLike[str], card: Mapping[str, Any], file: str, wa
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except (refusals.Fail, refusals.InvalidGraph, refusals.InvalidProtobuf, refusals.NotImplemented) as error:
+        reason = str(error).strip()
         raise Mistake(
-            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}); update it, or export again"
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({reason}); update it, or export again"
         ) from None
     given, (taken,) = card["files"][file], session.get_inputs()
 

@@ -66,6 +66,7 @@ def test_the_command_shows_a_table_or_json_and_obeys_no_name(tmp_path, capsys):
     assert cli.main(["compare", *folders]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said
+    assert r"\x1b[31mred  safetensors" in said
     assert said.count("87.50%") == 2  # the third was trained on that split
     assert said.count("85.00%") == 3
     assert cli.main(["compare", *folders, "--json"]) == 0

@@ -39,11 +39,11 @@ _SHOWN = 8
 class Proof:
     """What a fresh process found in one file.
 
-    `parameters` are the trained numbers in it, fewer in an int8 file, where batch norm is part of the convolutions;
-    `largest_difference` of its outputs from the student's own over all examples; `ties` the examples of which an exact
-    format names another class though its outputs are within the tolerance; `agreement` the share of examples, of both
-    splits, with the student's own prediction; `latency_ms` of a batch of 1 and of 64 with one thread on this machine:
-    "1" and "64" -> {"median", "low", "high"} (quartiles).
+    `parameters` are the trained numbers in it, or that an inexact one was made from; `largest_difference` of its
+    outputs from the student's own over all examples; `ties` the examples of which an exact one names another class
+    though its outputs are within the tolerance; `agreement` the share of examples, of both splits, with the student's
+    own prediction; `latency_ms` of a batch of 1 and of 64 with one thread on this machine: "1" and "64" ->
+    {"median", "low", "high"} (quartiles).
     """
 
     parameters: int
@@ -109,12 +109,9 @@ def judged(name: str, found: Mapping[str, Any], module: nn.Module) -> Proof:
             if "differs" in splits[split]:
                 raise Mistake(_differs(FORMATS[name].file, split, splits[split]["differs"]))
         _check_parameters(FORMATS[name].file, found["tensors"], module)
-    trained = {name for name, _ in module.named_parameters()}
     examples = sum(splits[split]["examples"] for split in _PROVEN)
     return Proof(
-        parameters=sum(
-            count for name, count in found["tensors"].items() if own_name(name) in trained or name.endswith("_quantized")
-        ),
+        parameters=metrics.parameters(module),
         validation_accuracy=splits["validation"]["correct"] / splits["validation"]["examples"],
         test_accuracy=splits["test"]["correct"] / splits["test"]["examples"],
         largest_difference=max(splits[split]["largest_difference"] for split in _PROVEN),

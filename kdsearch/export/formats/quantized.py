@@ -1,9 +1,11 @@
 """`student.int8.onnx`: ONNX whose convolutions and matrices have 8-bit weights and activations.
 
-ONNX Runtime's static quantization in QDQ form, weights by output channel. On 14 students trained on digits the ways of
-calibration (smallest and largest, percentile, entropy) differed by less than 0.1 points of accuracy on average, so the
-simplest is taken. Signed activations cost no accuracy beside unsigned ones and half their time. Only what holds
-weights is quantized: with all operators small transformers lose accuracy and their files grow.
+ONNX Runtime's static quantization in QDQ form, weights by output channel. Measured on nine convolutional students of a
+digits study and one each of five other families, 720 examples: calibration by the smallest and largest activations,
+by percentile and by entropy differ by 0.03 points of accuracy on average (all within 0.1 of float), so the simplest is
+taken; signed activations, ONNX Runtime's advice, are as accurate as unsigned ones and quicker in batches; only what
+holds weights is quantized, since with all operators a transformer's file grows by a half and is no better. Students so
+small run no faster for it on a processor that is good at floats: time and accuracy stand in the proof.
 
 Left out: training with quantization in mind, and attention's products of activations.
 """

@@ -39,10 +39,11 @@ _SHOWN = 8
 class Proof:
     """What a fresh process found in one file.
 
-    `parameters` are the trained numbers in it; `largest_difference` of its outputs from the student's own over all
-    examples; `ties` the examples whose two best classes are closer than the tolerance and came out the other way;
-    `agreement` the share of examples, of both splits, with the student's own prediction; `latency_ms` of a batch of 1
-    and of 64 with one thread on this machine: "1" and "64" -> {"median", "low", "high"} (quartiles).
+    `parameters` are the trained numbers in it, or that an inexact one was made from; `largest_difference` of its
+    outputs from the student's own over all examples; `ties` the examples of which an exact one names another class
+    though its outputs are within the tolerance; `agreement` the share of examples, of both splits, with the student's
+    own prediction; `latency_ms` of a batch of 1 and of 64 with one thread on this machine: "1" and "64" ->
+    {"median", "low", "high"} (quartiles).
     """
 
     parameters: int

@@ -65,7 +65,7 @@ def traced(network: nn.Module, example_B: Tensor) -> ExportedProgram:
     Raises `Mistake` with the line of the user's code that cannot be followed.
     """
     try:
-        with _quiet():
+        with quiet():
             program = torch.export.export(network, (example_B,), dynamic_shapes=({0: Dim("batch")},), strict=False)
     except Exception as error:  # the user's own code runs here
         raise Mistake(
@@ -87,7 +87,7 @@ def translated(program: ExportedProgram, output: str) -> "onnx.ModelProto":
     if size > _LARGEST_BYTES:
         raise Mistake(f"an ONNX file holds at most 2 GB, the student has {size / 1e9:.1f}; leave it out (--no-onnx)")
     try:
-        with _quiet():
+        with quiet():
             made = torch.onnx.export(
                 program,
                 (),
@@ -106,7 +106,11 @@ def translated(program: ExportedProgram, output: str) -> "onnx.ModelProto":
         ) from error
     assert made is not None
     _simplify(made.model, {name for name, _ in program.named_parameters()})
-    return onnx_ir.to_proto(made.model)
+    model = onnx_ir.to_proto(made.model)
+    shapes = [value for value in model.graph.value_info if value.name not in made.model.graph.initializers]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)  # an initializer has its shape in itself
+    return model
 
 
 def _simplify(model: "onnx_ir.Model", trained: set[str]) -> None:
@@ -145,16 +149,16 @@ def _gist(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's remarks on packages that are not there and on its own deprecations; errors are raised all the
-    same.
+def quiet() -> Iterator[None]:
+    """Without the libraries' remarks on packages that are not there and on their own deprecations; errors are raised
+    all the same.
     """
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        said = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

@@ -61,7 +61,7 @@ HOMES = {
     "onnxruntime": {"export.formats.quantized", "export.runner", "predicting"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.network"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.registry"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch.events import Listener, to_all
+from kdsearch.events import Listener, Note, to_all
 from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export
 from kdsearch.export.anew import train_anew
 from kdsearch.export.folder import RECIPE
@@ -90,12 +90,20 @@ def train_recipe(
         weights=trained.weights,
         searched=trained.accuracy,
         trained_on=written.trained_on,
+        command=f"kdsearch train {RECIPE}",
     )
     same = tensors_sha256(trained.weights) == written.weights
     apart = None if same else _apart(file.with_name(WEIGHTS), written, subject)
     exported = None
     if to is not None:
-        exported = export(subject, Path(to), formats=formats, softmax=softmax, normalize=normalize)
+        exported = export(
+            subject,
+            Path(to),
+            formats=formats,
+            softmax=softmax,
+            normalize=normalize,
+            say=lambda text: tell(Note(text, warning=False)),
+        )
     return Repetition(
         study=written.study,
         trial=written.trial,

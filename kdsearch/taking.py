@@ -12,7 +12,7 @@ from kdsearch import metrics
 from kdsearch.choice import NO_LIMITS, Limits, Measure, Rule, choose, front_within
 from kdsearch.confirm import recipe_of
 from kdsearch.data.bar import bar
-from kdsearch.events import Listener, to_all
+from kdsearch.events import Listener, Note, to_all
 from kdsearch.export import DEFAULT_FORMATS, Exported, check_complete, check_formats, check_target, export, taken
 from kdsearch.figures import choice_lines
 from kdsearch.files import void, writable
@@ -94,7 +94,14 @@ class _Shelf:
         )
         if self.stopping():
             raise StopRequestedError
-        exported = export(subject, to, formats=order.formats, softmax=order.softmax, normalize=order.normalize)
+        exported = export(
+            subject,
+            to,
+            formats=order.formats,
+            softmax=order.softmax,
+            normalize=order.normalize,
+            say=lambda text: self.tell(Note(text, warning=False)),
+        )
         if not order.register:
             return exported
         data = subject.prepared.data

@@ -3,7 +3,7 @@
 Here the test split is read, once for the student and once for the teacher, to be written down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kdsearch.export.proof import prove
 from kdsearch.export.readme import text
 from kdsearch.export.repeatable import write_recipe
 from kdsearch.export.subject import Subject, check_complete
-from kdsearch.files import write_text
+from kdsearch.files import void, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
 
@@ -39,12 +39,14 @@ def export(
     formats: Sequence[str] = DEFAULT_FORMATS,
     softmax: bool = False,
     normalize: bool = False,
+    say: Callable[[str], None] = void,
 ) -> Exported:
     """Write the student into the folder `to` and prove each file in a fresh process: the same parameter count, the same
     predictions on the validation and test splits.
 
     `softmax` and `normalize` put those into the formats that hold a network. An earlier export in `to` is replaced; any
-    other folder that is not empty is refused. Nothing is left behind where the proof fails. Raises `Mistake`.
+    other folder that is not empty is refused. Nothing is left behind where the proof fails. `say` hears what is being
+    done. Raises `Mistake`.
     """
     check_formats(formats)
     to = to.resolve()
@@ -59,11 +61,13 @@ def export(
     )
     with in_place_of(to) as work:
         for name in formats:
+            say(f"writing {FORMATS[name].file}")
             FORMATS[name].write(parcel, work / FORMATS[name].file)
         write_recipe(work, subject)
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
-        proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel).items()}
+        proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel, say).items()}
+        say("measuring the teacher beside it")
         card = with_proof({**card, "teacher": of_teacher(prepared)}, proofs)
         write_text(work / README, text(card))
         card = write_card(work, {**card, "files": {**card["files"], README: of_file(work / README)}})

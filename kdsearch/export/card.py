@@ -114,8 +114,12 @@ def command(subject: Subject, parcel: Parcel, formats: Sequence[str]) -> str:
         if known.usual != (name in formats)
     ]
     flags += [f"--{name}" for name in ("softmax", "normalize") if getattr(parcel, name)]
-    flags += ["--retrain"] if subject.trained_on != "train" else []
-    return " ".join(["kdsearch export", subject.prepared.facts.name, f"--trial {subject.trial}", *flags, "--to DIR"])
+    if subject.command is None:
+        flags += ["--retrain"] if subject.trained_on != "train" else []
+        made = f"kdsearch export {subject.prepared.facts.name} --trial {subject.trial}"
+    else:
+        made = subject.command
+    return " ".join([made, *flags, "--to DIR"])
 
 
 def with_proof(card: Mapping[str, Any], proofs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

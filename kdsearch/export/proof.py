@@ -27,6 +27,7 @@ from kdsearch.export import runner
 from kdsearch.export.formats import FORMATS, Parcel
 from kdsearch.export.formats.graph import own_name
 from kdsearch.export.subject import Subject
+from kdsearch.files import void
 from kdsearch.mistakes import Mistake
 from kdsearch.students import FAMILIES
 
@@ -55,7 +56,13 @@ class Proof:
     latency_ms: dict[str, dict[str, float]]
 
 
-def prove(folder: Path, formats: Sequence[str], subject: Subject, parcel: Parcel) -> dict[str, Proof]:
+def prove(
+    folder: Path,
+    formats: Sequence[str],
+    subject: Subject,
+    parcel: Parcel,
+    say: Callable[[str], None] = void,
+) -> dict[str, Proof]:
     """Load each format's file of `folder`, whose card is written, in a new interpreter with its own runtime, and
     compare it with the student itself.
 
@@ -71,6 +78,7 @@ def prove(folder: Path, formats: Sequence[str], subject: Subject, parcel: Parcel
         proofs = {}
         for name in formats:
             file = FORMATS[name].file
+            say(f"proving {file} in a fresh process")
             found = _in_fresh_process(folder, file, material, _family(subject) if not FORMATS[name].graph else b"")
             proofs[name] = judged(name, found, module)
     return proofs

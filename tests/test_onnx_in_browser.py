@@ -56,7 +56,7 @@ def runtime() -> Path:
 @pytest.mark.parametrize("family", ["ConvNet", "TextTransformer"])
 def test_a_browser_gives_the_students_own_logits(runtime, chromium, family, tmp_path, tiny_data):
     data = data_for(family, tiny_data)
-    written = Written(tmp_path, EVERY_FAMILY[family](width=4, depth=3), data, ("onnx", "int8"), normalize=True)
+    written = Written(tmp_path, EVERY_FAMILY[family](width=4, depth=2), data, ("onnx", "int8"), normalize=True)
     for part in PARTS:
         shutil.copy(runtime / part, written.folder)
     (written.folder / "index.html").write_text(PAGE)

@@ -321,15 +321,14 @@ def _trained(work: "Callable[[Screen], _Made]", *, live: bool) -> "_Made | None"
 
 
 def _show_export(console: "Console", exported: "Exported") -> None:
-    from kdsearch.figures import show_figures
+    from kdsearch.figures import proof_lines, show_figures
     from kdsearch.progress import say
 
     show_figures(console, exported.card)
-    if exported.card["trained_on"] == "train":
-        say(console, "proven in a fresh process: the same parameter count, the same validation accuracy to the example")
-    else:
+    if exported.card["trained_on"] != "train":
         say(console, "trained again on training plus validation data: its accuracy is from the test split only")
-        say(console, "proven in a fresh process: the same parameter count, the same predictions")
+    for line in proof_lines(exported.card):
+        say(console, line)
     if exported.registered is not None:
         say(console, exported.registered)
     say(console, f'load it:  kdsearch.load("{exported.folder}")')

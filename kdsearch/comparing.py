@@ -59,17 +59,17 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The figures of a student's files, in the columns of `compare_students`. Raises `KeyError` and its like for a card
     that lacks them.
     """
-    known, fresh = card["metrics"], card["confirmed"]
+    known, fresh, files = card["metrics"], card["confirmed"], files_by_format(card)
     seeds = fresh.get("test_accuracy") or {}
     return [
         {
             "student": None,
-            "file": file,
+            "file": files[name],
             **_origin(card),
             "trial": card["trial"],
             "parameters": int(known["parameters"]),
             "share": float(known["share_of_teacher"]),
-            "size_kb": card["files"][file]["bytes"] / 1000,
+            "size_kb": card["files"][files[name]]["bytes"] / 1000,
             "macs": int(known["macs"]),
             **_latencies(card["proof"][name]["latency_ms"]),
             "validation_accuracy": (
@@ -84,7 +84,7 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             "fresh_seeds": seeds.get("seeds"),
             "verdict": fresh.get("verdict"),
         }
-        for name, file in files_by_format(card).items()
+        for name in card["proof"]
     ]
 
 

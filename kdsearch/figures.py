@@ -9,8 +9,10 @@ from rich.console import Console
 
 from kdsearch.choice import Choice, Member
 from kdsearch.comparing import differences, file_rows, teacher_row
+from kdsearch.export import FORMATS
 from kdsearch.findings import Finding, of_member
 from kdsearch.progress import say
+from kdsearch.saved import files_by_format
 from kdsearch.stored import confirmed_of
 from kdsearch.tables import show_table
 
@@ -45,6 +47,30 @@ def show_figures(console: Console, card: Mapping[str, Any]) -> None:
     _show_rows(console, [*files, teacher_row(card)])
     if card["confirmed"]:
         say(console, f"its recipe {_confirmed(card['confirmed'])}")
+
+
+def proof_lines(card: Mapping[str, Any]) -> list[str]:
+    """What the fresh processes found: the files that are the student itself, and how the others differ from it."""
+    proofs, files = card["proof"], files_by_format(card)
+    examples = card["data"]["validation"] + card["data"]["test"]
+    exact = [name for name in proofs if FORMATS[name].exact]
+    lines = []
+    if exact:
+        off = max(proofs[name]["largest_difference"] for name in exact)
+        searched = card["metrics"]["validation_accuracy"] is not None
+        also = "; the validation accuracy is the search's to the example" if searched else ""
+        lines.append(
+            f"proven in fresh processes on {examples:,} examples: {', '.join(files[name] for name in exact)} "
+            f"{'gives' if len(exact) == 1 else 'give'} what the student gives (off by {off:.1e} at most){also}"
+        )
+    own = card["metrics"]["test_accuracy"]
+    for name in (name for name in proofs if not FORMATS[name].exact):
+        found = proofs[name]
+        lines.append(
+            f"{files[name]}: on test {found['test_accuracy']:.2%}, the student itself {own:.2%}; "
+            f"the same class for {found['agreement']:.2%} of {examples:,} examples"
+        )
+    return lines
 
 
 def show_comparison(console: Console, table: pd.DataFrame) -> None:

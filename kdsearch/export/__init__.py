@@ -4,7 +4,7 @@ Here the test split is read, once for the student and once for the teacher, to b
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,9 @@ def export(
         write_recipe(work, subject)
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
-        proofs = {name: asdict(found) for name, found in prove(work, formats, subject, parcel, say).items()}
+        proven = prove(work, formats, subject, parcel, say)
         say("measuring the teacher beside it")
-        card = with_proof({**card, "teacher": of_teacher(prepared)}, proofs)
+        card = with_proof({**card, "teacher": of_teacher(prepared)}, proven)
         write_text(work / README, text(card))
         card = write_card(work, {**card, "files": {**card["files"], README: of_file(work / README)}})
     return Exported(folder=to, card=card)

@@ -56,13 +56,21 @@ class Proof:
     latency_ms: dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proven:
+    """The student's own accuracy on the test split, and the proof of each format."""
+
+    test_accuracy: float
+    files: dict[str, Proof]
+
+
 def prove(
     folder: Path,
     formats: Sequence[str],
     subject: Subject,
     parcel: Parcel,
     say: Callable[[str], None] = void,
-) -> dict[str, Proof]:
+) -> Proven:
     """Load each format's file of `folder`, whose card is written, in a new interpreter with its own runtime, and
     compare it with the student itself.
 
@@ -74,20 +82,20 @@ def prove(
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=beside) as scratch:
         material = Path(scratch)
         right = write_material(module, parcel.data, material)
-        _check_searched(subject, right, len(parcel.data.validation))
+        _check_searched(subject, right["validation"], len(parcel.data.validation))
         proofs = {}
         for name in formats:
             file = FORMATS[name].file
             say(f"proving {file} in a fresh process")
             found = _in_fresh_process(folder, file, material, _family(subject) if not FORMATS[name].graph else b"")
             proofs[name] = judged(name, found, module)
-    return proofs
+    return Proven(test_accuracy=right["test"] / len(parcel.data.test), files=proofs)
 
 
-def write_material(module: nn.Module, data: Data, folder: Path) -> int:
+def write_material(module: nn.Module, data: Data, folder: Path) -> dict[str, int]:
     """Write what `runner` reads: both splits and the logits that `module` has for them, measured as trials are.
 
-    Gives the number of validation examples that it gets right.
+    Gives the number of examples that it gets right, by split.
     """
     right = {}
     with _one_thread():
@@ -106,7 +114,7 @@ def write_material(module: nn.Module, data: Data, folder: Path) -> int:
                 logits_NK[part] = logits.numpy()
                 right[name] += int((logits.argmax(1) == held.labels).sum())
             logits_NK.flush()
-    return right["validation"]
+    return right
 
 
 def judged(name: str, found: Mapping[str, Any], module: nn.Module) -> Proof:

@@ -84,7 +84,7 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             "fresh_seeds": seeds.get("seeds"),
             "verdict": fresh.get("verdict"),
         }
-        for name in card["proof"]
+        for name in sorted(files, key=list(card["proof"]).index)  # as they were asked for
     ]
 
 

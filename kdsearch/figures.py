@@ -102,8 +102,9 @@ def _show_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     ]
     shown = [(heading, cells) for heading, cells in columns if any(cells)]
     cells = list(zip(*(cells for _, cells in shown), strict=True))
-    show_table(console, [heading for heading, _ in shown], cells, left=("student", "file", "distilled is"))
-    say(console, "ms: median of a batch of 1 and of 64, one thread, on the machine of the export")
+    headings = show_table(console, [heading for heading, _ in shown], cells, left=("student", "file", "distilled is"))
+    if any(heading.startswith("ms") for heading in headings):
+        say(console, "ms: median of a batch of 1 and of 64, one thread, on the machine of the export")
 
 
 def _short(folders: Iterable[str]) -> dict[str, str]:

@@ -147,8 +147,8 @@ def _examples(path: Path, array: NDArray[Any], taken: Taken) -> Examples:
             f"(N, {', '.join(map(str, taken.shape))})"
         )
     plain = np.array(array if several else array[None], dtype=array.dtype.newbyteorder("="))
-    if not np.isfinite(plain).all():
-        raise Mistake(f"{path} holds NaN or infinite values; replace them first")
+    if not (np.abs(plain.astype(np.float64)) <= np.finfo(np.float32).max).all():  # not a number is not
+        raise Mistake(f"{path} holds NaN, or values beyond what single precision has; replace them first")
     inputs = torch.from_numpy(plain.astype(np.uint8) if plain.dtype == bool else plain)
     if taken.vocabulary is not None:
         check_tokens(inputs, taken.vocabulary, str(path))
@@ -157,8 +157,11 @@ def _examples(path: Path, array: NDArray[Any], taken: Taken) -> Examples:
 
 def _doubt(array: NDArray[Any], taken: Taken) -> str:
     """What is strange about values that can be taken nonetheless."""
+    if taken.vocabulary is not None:
+        return ""
     low, high = float(array.min()), float(array.max())
-    if taken.vocabulary is None and array.dtype.kind == "f" and taken.dtype == torch.uint8 and low >= 0 and high <= 1:
+    fractions = array.dtype.kind == "f" and taken.dtype == torch.uint8 and low >= 0 and high <= 1
+    if fractions or low < taken.low or high > taken.high:
         return f"values of {low:g} to {high:g}, where the training data have {taken.low:g} to {taken.high:g}"
     return ""
 

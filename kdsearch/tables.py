@@ -53,15 +53,16 @@ def show_front(console: Console, results: Results) -> None:
 
 def show_table(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()
-) -> None:
+) -> Sequence[str]:
     """As many columns, from the first, as the console has room for: whole figures of fewer columns say more than parts
-    of all. The columns of `left` begin at the left.
+    of all; gives their headings. The columns of `left` begin at the left.
     """
     table = _filled(headings, rows, left)
     unlimited = console.options.update(width=10_000)
     while len(table.columns) > _FEWEST and console.measure(table, options=unlimited).maximum > console.width:
         table = _filled(headings[: len(table.columns) - 1], rows, left)
     console.print(table)
+    return headings[: len(table.columns)]
 
 
 def _filled(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> Table:

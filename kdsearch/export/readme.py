@@ -157,7 +157,7 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     """What a user of the student could run into."""
     limits = [
         "Whatever it is given, it answers with one of its classes; it does not say that an input is none of them.",
-        "Its figures are of data drawn like the data named below; on others they may be far lower.",
+        "Its figures are of data drawn like the data named above; on others they may be far lower.",
         "Its probabilities were not calibrated.",
     ]
     if "omit" in card["described"]:

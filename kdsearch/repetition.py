@@ -81,29 +81,30 @@ def train_recipe(
             tell=tell,
             stopping=interrupted,
         )
-    subject = Subject(
-        prepared=prepared,
-        trial=written.trial,
-        params=written.params,
-        recipe=recipe,
-        seeds=seeds,
-        weights=trained.weights,
-        searched=trained.accuracy,
-        trained_on=written.trained_on,
-        command=f"kdsearch train {RECIPE}",
-    )
-    same = tensors_sha256(trained.weights) == written.weights
-    apart = None if same else _apart(file.with_name(WEIGHTS), written, subject)
-    exported = None
-    if to is not None:
-        exported = export(
-            subject,
-            Path(to),
-            formats=formats,
-            softmax=softmax,
-            normalize=normalize,
-            say=lambda text: tell(Note(text, warning=False)),
+        subject = Subject(
+            prepared=prepared,
+            trial=written.trial,
+            params=written.params,
+            recipe=recipe,
+            seeds=seeds,
+            weights=trained.weights,
+            searched=trained.accuracy,
+            trained_on=written.trained_on,
+            command=f"kdsearch train {RECIPE}",
         )
+        same = tensors_sha256(trained.weights) == written.weights
+        apart = None if same else _apart(file.with_name(WEIGHTS), written, subject)
+        exported = None
+        if to is not None:
+            exported = export(
+                subject,
+                Path(to),
+                formats=formats,
+                softmax=softmax,
+                normalize=normalize,
+                say=lambda text: tell(Note(text, warning=False)),
+                stopping=interrupted,
+            )
     return Repetition(
         study=written.study,
         trial=written.trial,

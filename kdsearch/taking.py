@@ -25,7 +25,6 @@ from kdsearch.store import Store
 from kdsearch.stored import Where, confirmed_of, prepared_of, store_of
 from kdsearch.study import Study
 from kdsearch.tracking import register as enroll
-from kdsearch.training import StopRequestedError
 from kdsearch.workspace import Workspace
 
 _OF_A_TRIAL = re.compile(r"trial-\d{5,}")
@@ -92,8 +91,6 @@ class _Shelf:
             tell=self.tell,
             stopping=self.stopping,
         )
-        if self.stopping():
-            raise StopRequestedError
         exported = export(
             subject,
             to,
@@ -101,6 +98,7 @@ class _Shelf:
             softmax=order.softmax,
             normalize=order.normalize,
             say=lambda text: self.tell(Note(text, warning=False)),
+            stopping=self.stopping,
         )
         if not order.register:
             return exported

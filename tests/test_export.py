@@ -10,10 +10,15 @@ import torch
 import kdsearch
 from kdsearch import api
 from kdsearch.choice import Limits
+from kdsearch.export import export
+from kdsearch.export.subject import kept
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import read_card, write_card
+from kdsearch.stored import prepared_of, store_of
 from kdsearch.study import Source
+from kdsearch.training import StopRequestedError
+from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,6 +134,43 @@ def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
     with pytest.raises(Mistake, match="damaged"):
         kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_folder_that_is_there_is_filled_and_stays_the_same_folder(made, tmp_path, monkeypatch):
+    """A mount, or the current directory, cannot be replaced."""
+    folder, _ = made
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    monkeypatch.chdir(tmp_path / "out")
+    options = {"workspace": folder / "runs", "register": False}
+    kdsearch.export_student("small", ".", trial=0, formats=["safetensors", "pt2"], **options)
+    Path("__pycache__").mkdir()  # what importing its study.py leaves
+    kdsearch.export_student("small", ".", trial=1, formats=WEIGHTS, **options)
+    assert Path().resolve().stat().st_ino == before
+    names = {"README.md", "__pycache__", "recipe.json", "student.json", "student.safetensors", "study.py"}
+    assert {path.name for path in Path().iterdir()} == names, "nothing of the export before is left"
+    assert kdsearch.load(".") is not None
+    Path("student.onnx").mkdir()
+    with pytest.raises(Mistake, match=r"it holds student.onnx; name another"):
+        kdsearch.export_student("small", ".", trial=0, formats=WEIGHTS, **options)
+
+
+@pytest.mark.parametrize("step", ["writing student.safetensors", "proving student.safetensors"])
+def test_an_export_that_is_stopped_leaves_what_was_there(made, tmp_path, step):
+    folder, _ = made
+    place = Workspace.chosen(folder / "runs")
+    store = store_of("small", place, None)
+    subject = kept(prepared_of(store.facts, None, place), store.record(0))
+    asked = []
+    with pytest.raises(StopRequestedError):
+        export(
+            subject,
+            tmp_path / "out",
+            formats=WEIGHTS,
+            say=lambda text: asked.append(text.startswith(step)),
+            stopping=lambda: any(asked),
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_limits_that_no_trial_meets_name_the_nearest(made):

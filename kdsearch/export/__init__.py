@@ -16,9 +16,10 @@ from kdsearch.export.proof import prove
 from kdsearch.export.readme import text
 from kdsearch.export.repeatable import write_recipe
 from kdsearch.export.subject import Subject, check_complete
-from kdsearch.files import void, write_text
+from kdsearch.files import void, writable, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import write_card
+from kdsearch.training import StopRequestedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,14 @@ def export(
     softmax: bool = False,
     normalize: bool = False,
     say: Callable[[str], None] = void,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Exported:
     """Write the student into the folder `to` and prove each file in a fresh process: the same parameter count, the same
     predictions on the validation and test splits.
 
     `softmax` and `normalize` put those into the formats that hold a network. An earlier export in `to` is replaced; any
     other folder that is not empty is refused. Nothing is left behind where the proof fails. `say` hears what is being
-    done. Raises `Mistake`.
+    done. Raises `Mistake`, and `StopRequestedError` once `stopping` says so, with nothing written.
     """
     check_formats(formats)
     to = to.resolve()
@@ -59,15 +61,21 @@ def export(
         softmax=softmax,
         normalize=normalize,
     )
-    with in_place_of(to) as work:
+
+    def step(text: str) -> None:
+        if stopping():
+            raise StopRequestedError
+        say(text)
+
+    with in_place_of(to) as work, writable(to):
         for name in formats:
-            say(f"writing {FORMATS[name].file}")
+            step(f"writing {FORMATS[name].file}")
             FORMATS[name].write(parcel, work / FORMATS[name].file)
         write_recipe(work, subject)
         card = {**described(subject, parcel, formats), "files": files(work, parcel, formats)}
         write_card(work, card)  # the proof reads what the user will read
-        proven = prove(work, formats, subject, parcel, say)
-        say("measuring the teacher beside it")
+        proven = prove(work, formats, subject, parcel, step, stopping)
+        step("measuring the teacher beside it")
         card = with_proof({**card, "teacher": of_teacher(prepared)}, proven)
         write_text(work / README, text(card))
         card = write_card(work, {**card, "files": {**card["files"], README: of_file(work / README)}})

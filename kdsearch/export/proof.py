@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import kdsearch
 from kdsearch import metrics
-from kdsearch.data.base import Data, Split
+from kdsearch.data.base import Data
 from kdsearch.export import runner
 from kdsearch.export.formats import FORMATS, Parcel
 from kdsearch.export.formats.graph import own_name
@@ -30,9 +30,11 @@ from kdsearch.export.subject import Subject
 from kdsearch.files import void
 from kdsearch.mistakes import Mistake
 from kdsearch.students import FAMILIES
+from kdsearch.training import StopRequestedError
 
 _PROVEN = ("validation", "test")
-_AT_ONCE = 4096
+_LOOK_SECONDS = 0.3
+"""Between two looks at whether a proof is to stop."""
 _SHOWN = 8
 
 
@@ -70,12 +72,14 @@ def prove(
     subject: Subject,
     parcel: Parcel,
     say: Callable[[str], None] = void,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Proven:
     """Load each format's file of `folder`, whose card is written, in a new interpreter with its own runtime, and
     compare it with the student itself.
 
     Raises `Mistake` where the student itself does not have the accuracy that was searched, where a file cannot be
-    loaded (the process's last words), and where an exact format differs (the split, the example, both outputs).
+    loaded (the process's last words), and where an exact format differs (the split, the example, both outputs);
+    `StopRequestedError` once `stopping` says so.
     """
     beside = subject.prepared.workspace.study(subject.prepared.study.name)
     module = subject.module()
@@ -87,7 +91,8 @@ def prove(
         for name in formats:
             file = FORMATS[name].file
             say(f"proving {file} in a fresh process")
-            found = _in_fresh_process(folder, file, material, _family(subject) if not FORMATS[name].graph else b"")
+            family = _family(subject) if not FORMATS[name].graph else b""
+            found = _in_fresh_process(folder, file, material, family, stopping)
             proofs[name] = judged(name, found, module)
     return Proven(test_accuracy=right["test"] / len(parcel.data.test), files=proofs)
 
@@ -103,17 +108,9 @@ def write_material(module: nn.Module, data: Data, folder: Path) -> dict[str, int
             split = data.splits()[name]
             np.save(folder / f"{name}-inputs.npy", split.inputs.numpy())
             np.save(folder / f"{name}-labels.npy", split.labels.numpy())
-            logits_NK = np.lib.format.open_memmap(
-                folder / f"{name}-logits.npy", "w+", np.float32, (len(split), data.classes)
-            )
-            right[name] = 0
-            for begin in range(0, len(split), _AT_ONCE):
-                part = slice(begin, begin + _AT_ONCE)
-                held = Split(inputs=split.inputs[part], labels=split.labels[part])
-                logits = metrics.logits(module, data, held)
-                logits_NK[part] = logits.numpy()
-                right[name] += int((logits.argmax(1) == held.labels).sum())
-            logits_NK.flush()
+            logits_NK = metrics.logits(module, data, split)
+            np.save(folder / f"{name}-logits.npy", logits_NK.numpy())
+            right[name] = int((logits_NK.argmax(1) == split.labels).sum())
     return right
 
 
@@ -188,24 +185,43 @@ def _family(subject: Subject) -> bytes:
     return bytes(cloudpickle.dumps((subject.prepared.source, cloudpickle.dumps(family))))
 
 
-def _in_fresh_process(folder: Path, file: str, material: Path, family: bytes) -> dict[str, Any]:
+def _in_fresh_process(
+    folder: Path, file: str, material: Path, family: bytes, stopping: Callable[[], bool]
+) -> dict[str, Any]:
     """What `runner` finds in a file. Raises `Mistake` with the process's last words where it fails."""
     ours = str(Path(kdsearch.__file__).parents[1])
     path = os.pathsep.join([ours, *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(  # noqa: S603 - our own program in our own interpreter
+    with subprocess.Popen(  # noqa: S603 - our own program in our own interpreter
         [sys.executable, "-P", runner.__file__, str(folder), file, str(material)],
-        input=family,
-        capture_output=True,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"exit status {done.returncode}"
-        if done.returncode < 0:
-            said = f"it was ended by signal {-done.returncode}"
+        start_new_session=True,  # a terminal's Ctrl-C is for us
+    ) as process:
+        try:
+            output, errors = _followed(process, family, stopping)
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        said = errors.decode(errors="replace").strip().split("\n")[-1] or f"exit status {process.returncode}"
+        if process.returncode < 0:
+            said = f"it was ended by signal {-process.returncode}"
         raise Mistake(f"{file} could not be run in a fresh process: {said}; nothing was exported")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
+
+
+def _followed(process: "subprocess.Popen[bytes]", given: bytes, stopping: Callable[[], bool]) -> tuple[bytes, bytes]:
+    """What the process says on its two outputs. Raises `StopRequestedError` once `stopping` says so."""
+    first: bytes | None = given
+    while True:
+        try:
+            return process.communicate(first, timeout=_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            first = None
+        if stopping():
+            raise StopRequestedError
 
 
 @contextmanager

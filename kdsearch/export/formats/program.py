@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from kdsearch.export.formats.base import Parcel
+from kdsearch.mistakes import Mistake
 
 
 @dataclass(frozen=True)
@@ -17,4 +18,9 @@ class Program:
     graph: bool = True
 
     def write(self, parcel: Parcel, path: Path) -> None:
-        torch.export.save(parcel.program, path)
+        try:
+            torch.export.save(parcel.program, path)
+        except RuntimeError as error:
+            if "PytorchStreamWriter" not in str(error):
+                raise
+            raise Mistake(f"cannot write {path.name} ({error}); is the disk full?") from None

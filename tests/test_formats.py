@@ -16,10 +16,11 @@ from kdsearch import api, cli
 from kdsearch.export import runner
 from kdsearch.export.formats import DEFAULT_FORMATS, FORMATS, Parcel
 from kdsearch.export.formats.quantized import calibration
+from kdsearch.export.proof import judged
 from kdsearch.mistakes import Mistake
 from tests.families import EVERY_FAMILY
 from tests.studies_for_tests import write_study
-from tests.written import Own, Written, data_for
+from tests.written import Odd, Own, Written, data_for
 
 GRAPHS = tuple(name for name, known in FORMATS.items() if known.graph)
 
@@ -90,6 +91,19 @@ def test_softmax_and_normalization_go_inside(family, tmp_path, tiny_data):
         says_how_to_use_it(onnx.load(written.file(name)), data)
     if family == "MLP":
         runs_alone(written)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("inside", [False, True])
+def test_names_that_are_odd_shared_or_idle_keep_no_student_from_its_proof(inside, tmp_path, tiny_data):
+    written = Written(tmp_path, Odd(), tiny_data, ("onnx", "pt2"), softmax=inside, normalize=inside)
+    for name in ("onnx", "pt2"):
+        assert written.proof(name).agreement == 1
+    found = runner.examined(written.folder, "student.onnx", written.material)
+    missing = written.parcel.prefix + "network.1.weight"
+    found["tensors"] = {name: count for name, count in found["tensors"].items() if name != missing}
+    with pytest.raises(Mistake, match=r"network.1.weight has 512 numbers .* none in the file.*--no-onnx"):
+        judged("onnx", found, written.parcel)
 
 
 def says_how_to_use_it(model, data):

@@ -25,7 +25,7 @@ from kdsearch import metrics
 from kdsearch.data.base import Data
 from kdsearch.export import runner
 from kdsearch.export.formats import FORMATS, Parcel
-from kdsearch.export.formats.graph import own_name
+from kdsearch.export.formats.graph import idle
 from kdsearch.export.subject import Subject
 from kdsearch.files import void
 from kdsearch.mistakes import Mistake
@@ -42,7 +42,7 @@ _SHOWN = 8
 class Proof:
     """What a fresh process found in one file.
 
-    `parameters` are the trained numbers in it, or that an inexact one was made from; `largest_difference` of its
+    `parameters` are the student's: an exact file holds all that its network uses; `largest_difference` of its
     outputs from the student's own over all examples; `ties` the examples of which an exact one names another class
     though its outputs are within the tolerance; `agreement` the share of examples, of both splits, with the student's
     own prediction; `latency_ms` of a batch of 1 and of 64 with one thread on this machine: "1" and "64" ->
@@ -93,7 +93,7 @@ def prove(
             say(f"proving {file} in a fresh process")
             family = _family(subject) if not FORMATS[name].graph else b""
             found = _in_fresh_process(folder, file, material, family, stopping)
-            proofs[name] = judged(name, found, module)
+            proofs[name] = judged(name, found, parcel)
     return Proven(test_accuracy=right["test"] / len(parcel.data.test), files=proofs)
 
 
@@ -114,17 +114,17 @@ def write_material(module: nn.Module, data: Data, folder: Path) -> dict[str, int
     return right
 
 
-def judged(name: str, found: Mapping[str, Any], module: nn.Module) -> Proof:
+def judged(name: str, found: Mapping[str, Any], parcel: Parcel) -> Proof:
     """The proof of a format from what `runner` found in its file. Raises `Mistake` where an exact one differs."""
     splits = found["splits"]
     if FORMATS[name].exact:
         for split in _PROVEN:
             if "differs" in splits[split]:
                 raise Mistake(_differs(FORMATS[name].file, split, splits[split]["differs"]))
-        _check_parameters(FORMATS[name].file, found["tensors"], module)
+        _check_parameters(name, found["tensors"], parcel)
     examples = sum(splits[split]["examples"] for split in _PROVEN)
     return Proof(
-        parameters=metrics.parameters(module),
+        parameters=metrics.parameters(parcel.module),
         validation_accuracy=splits["validation"]["correct"] / splits["validation"]["examples"],
         test_accuracy=splits["test"]["correct"] / splits["test"]["examples"],
         largest_difference=max(splits[split]["largest_difference"] for split in _PROVEN),
@@ -148,13 +148,21 @@ def _check_searched(subject: Subject, right: int, examples: int) -> None:
         )
 
 
-def _check_parameters(file: str, tensors: Mapping[str, int], module: nn.Module) -> None:
-    held = {own_name(name): count for name, count in tensors.items()}
-    for name, parameter in module.named_parameters():
-        if held.get(name) != parameter.numel():
+def _check_parameters(name: str, tensors: Mapping[str, int], parcel: Parcel) -> None:
+    """Raise `Mistake` unless a file of the format `name` holds every trained number. One that has several names needs
+    one of them; a graph has no place for those that the network never uses.
+    """
+    graph, file = FORMATS[name].graph, FORMATS[name].file
+    prefix, unused = (parcel.prefix, idle(parcel.program)) if graph else ("", set())
+    names: dict[nn.Parameter, list[str]] = {}
+    for own, parameter in parcel.module.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(prefix + own)
+    for parameter, known in names.items():
+        if all(tensors.get(one) != parameter.numel() for one in known) and unused.isdisjoint(known):
             raise Mistake(
-                f"{file} does not hold what was trained: {name} has {held.get(name, 'no')} numbers in it and "
-                f"{parameter.numel()} in the student; nothing was exported"
+                f"{file} does not hold what was trained: {known[0].removeprefix(prefix)} has {parameter.numel()} "
+                f"numbers in the student and {tensors.get(known[0], 'none')} in the file; nothing was exported (--no-{name} "
+                "leaves that file out)"
             )
 
 

@@ -162,7 +162,7 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
     ]
     if "omit" in card["described"]:
         limits.append("It was shown no example of some of its classes: see below.")
-    if any(file.get("format") == "int8" for file in card["files"].values()):
+    if "int8" in card["proof"] and card["proof"]["int8"]["agreement"] < 1:
         limits.append("The 8-bit file decides differently on some examples; its own accuracy is in the table.")
     return limits
 

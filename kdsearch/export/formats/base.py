@@ -40,16 +40,24 @@ class Parcel:
 
     def inputs(self, stored_B: torch.Tensor) -> torch.Tensor:
         """Inputs as a file that holds the network takes them, from inputs as the data are stored."""
-        raw = self.normalize and self.data.vocabulary is None
-        return stored_B if raw else self.data.normalize(stored_B)
+        return stored_B if self._normalizes else self.data.normalize(stored_B)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the name of each trained parameter in formats that hold the network."""
+        return "network." if self.softmax or self._normalizes else ""
+
+    @property
+    def _normalizes(self) -> bool:
+        return self.normalize and self.data.vocabulary is None
 
     @cached_property
     def program(self) -> ExportedProgram:
         """The network, with what is asked for around it; traced once for all formats. Raises `Mistake`."""
-        normalize = self.normalize and self.data.vocabulary is None
         network = self.module
-        if self.softmax or normalize:
-            network = Surrounded(network, self.data.statistics if normalize else None, softmax=self.softmax).eval()
+        if self.prefix:
+            statistics = self.data.statistics if self._normalizes else None
+            network = Surrounded(network, statistics, softmax=self.softmax).eval()
         # a program carries its example along, so that it is none of the data
         return traced(network, self.inputs(torch.zeros_like(self.data.train.inputs[:2])))
 

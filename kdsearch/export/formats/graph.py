@@ -54,9 +54,10 @@ class Surrounded(nn.Module):
         return output.softmax(1) if self.softmax else output
 
 
-def own_name(name: str) -> str:
-    """A parameter's name in the student's own network, from its name in a graph."""
-    return name.removeprefix("network.")
+def idle(program: ExportedProgram) -> set[str]:
+    """The parameters that the network has and never uses: no graph holds them."""
+    named = program.graph_signature.inputs_to_parameters
+    return {named[node.name] for node in program.graph.nodes if node.name in named and not node.users}
 
 
 def traced(network: nn.Module, example_B: Tensor) -> ExportedProgram:

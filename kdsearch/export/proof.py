@@ -159,10 +159,10 @@ def _check_parameters(name: str, tensors: Mapping[str, int], parcel: Parcel) -> 
         names.setdefault(parameter, []).append(prefix + own)
     for parameter, known in names.items():
         if all(tensors.get(one) != parameter.numel() for one in known) and unused.isdisjoint(known):
+            own, held = known[0].removeprefix(prefix), tensors.get(known[0], "none")
             raise Mistake(
-                f"{file} does not hold what was trained: {known[0].removeprefix(prefix)} has {parameter.numel()} "
-                f"numbers in the student and {tensors.get(known[0], 'none')} in the file; nothing was exported (--no-{name} "
-                "leaves that file out)"
+                f"{file} does not hold what was trained: {own} has {parameter.numel()} numbers in the student and "
+                f"{held} in the file; nothing was exported (--no-{name} leaves that file out)"
             )
 
 

@@ -331,7 +331,8 @@ def _show_export(console: "Console", exported: "Exported") -> None:
         say(console, line)
     if exported.registered is not None:
         say(console, exported.registered)
-    say(console, f'load it:  kdsearch.load("{exported.folder}")')
+    if "safetensors" in exported.card["proof"]:
+        say(console, f'load it:  kdsearch.load("{exported.folder}")')
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -66,7 +66,7 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             "student": None,
             "file": files[name],
             **_origin(card),
-            "trial": card["trial"],
+            "trial": int(card["trial"]),
             "parameters": int(known["parameters"]),
             "share": float(known["share_of_teacher"]),
             "size_kb": card["files"][files[name]]["bytes"] / 1000,

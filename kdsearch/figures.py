@@ -77,7 +77,11 @@ def show_comparison(console: Console, table: pd.DataFrame) -> None:
     """A line for each file and teacher, and why they cannot be held against each other where they cannot."""
     names = _short(table["student"].unique())
     rows = [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
-    _show_rows(console, [{**row, "student": names[row["student"]]} for row in rows])
+    several = sum(not row["student"] for row in rows) > 1  # teachers, which are then told apart by their studies
+    _show_rows(
+        console,
+        [{**row, "student": names[row["student"]] or (f"({row['study']})" if several else "")} for row in rows],
+    )
     for difference in differences(table):
         say(console, f"note: {difference}")
 

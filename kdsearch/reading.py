@@ -31,7 +31,7 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
 _MOST_BYTES = 2**31
-"""A larger array in an .npz file, which is read whole, is taken for a bomb; a larger .npy file is mapped."""
+"""A larger array is taken for a bomb, or for more than one wants to try a student on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,11 @@ def _picture(path: Path, taken: Taken) -> Examples:
 def _array(path: Path) -> NDArray[Any]:
     try:
         if path.suffix.lower() == ".npy":
-            return np.lib.format.open_memmap(path, mode="r")  # which finds a size that is not there, and has no objects
+            # which finds a size that is not there, and has no objects
+            mapped = np.lib.format.open_memmap(path, mode="r")
+            if mapped.nbytes > _MOST_BYTES:
+                raise ValueError(f"{mapped.nbytes:,} bytes are more than {_MOST_BYTES:,}")
+            return mapped
         with zipfile.ZipFile(path) as archive:
             sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
         name = "x" if "x" in sizes else next(iter(sizes), "")
@@ -130,11 +134,13 @@ def _array(path: Path) -> NDArray[Any]:
                 f"{path} holds {len(sizes)} arrays ({', '.join(sizes)}) and none called x; save the one that is meant"
             )
         if sizes[name] > _MOST_BYTES:
-            raise Mistake(f"{path}: {name} has {sizes[name]:,} bytes, more than {_MOST_BYTES:,}; save it as .npy")
+            raise ValueError(f"the {sizes[name]:,} bytes of {name} are more than {_MOST_BYTES:,}")
         with np.load(path, allow_pickle=False) as stored:
             return np.asarray(stored[name])
     except _DAMAGE as error:
-        raise Mistake(f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save") from None
+        raise Mistake(
+            f"{path} cannot be read as an array of numbers ({error}); save it, or a part of it, with numpy.save"
+        ) from None
 
 
 def _examples(path: Path, array: NDArray[Any], taken: Taken) -> Examples:

@@ -22,6 +22,8 @@ from kdsearch.trial import Seeds
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
+pytestmark = pytest.mark.xdist_group("anew")  # what they share is made by one process, once
+
 ALIKE = ('Mine(width=trial.suggest_int("width", 2, 40))', "MLP(width=8, depth=1)")
 LATE = """
 @dataclasses.dataclass(frozen=True)

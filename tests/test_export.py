@@ -21,6 +21,8 @@ from kdsearch.training import StopRequestedError
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
+pytestmark = pytest.mark.xdist_group("export")  # what they share is made by one process, once
+
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.suggest_int("width", 2, 40), depth=1)')
 

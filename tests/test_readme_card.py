@@ -150,6 +150,8 @@ def test_the_exported_programs_snippet_runs_and_warns(made, card, tmp_path, monk
 
 ORT = """
 import { readFileSync } from "node:fs";
+
+pytestmark = pytest.mark.xdist_group("readme_card")  # what they share is made by one process, once
 globalThis.fetch = async (name) => ({ json: async () => JSON.parse(readFileSync(name)) });
 export class Tensor { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } }
 export const InferenceSession = { create: async () => ({
@@ -310,6 +312,8 @@ def test_every_recipe_can_be_said(card, recipe, words):
 def test_the_training_can_be_repeated_where_its_recipe_is_there(card):
     assert "kdsearch train" not in text(card)
     card["files"]["recipe.json"] = {"sha256": "0" * 64, "bytes": 10}
+    assert "```sh\nkdsearch train" not in text(card), "a notebook's study has no file to repeat it from"
+    card["files"]["study.py"] = {"sha256": "0" * 64, "bytes": 10}
     assert "```sh\nkdsearch train recipe.json\n```" in text(card)
 
 

@@ -22,6 +22,8 @@ from tests.onnx_for_tests import write_onnx
 from tests.servers import free_port
 from tests.studies_for_tests import write_study
 
+pytestmark = pytest.mark.xdist_group("registry")  # what they share is made by one process, once
+
 # its first trial is the worse one: two hidden units cannot tell ten digits apart
 STUDY = (
     ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.suggest_int("width", 2, 40), depth=1)'),

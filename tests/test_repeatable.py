@@ -18,6 +18,8 @@ from kdsearch.plain import digest
 from kdsearch.study import Source
 from tests.studies_for_tests import write_study
 
+pytestmark = pytest.mark.xdist_group("repeatable")  # what they share is made by one process, once
+
 RUN = "KDSEARCH_TEST_RUN"
 CTRL_C = "KDSEARCH_TEST_CTRL_C"
 SMALL = ('width=trial.suggest_int("width", 2, 40)', 'width=trial.suggest_int("width", 2, 8)')

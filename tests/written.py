@@ -102,6 +102,7 @@ class Written:
         card = {
             "student": as_json(student),
             "classes": data.classes,
+            "class_names": list(data.class_names),
             "input": {
                 "shape": list(data.shape),
                 "mean": mean.squeeze(0).tolist(),

@@ -122,6 +122,12 @@ def judged(name: str, found: Mapping[str, Any], parcel: Parcel) -> Proof:
             if "differs" in splits[split]:
                 raise Mistake(_differs(FORMATS[name].file, split, splits[split]["differs"]))
         _check_parameters(name, found["tensors"], parcel)
+    for split in _PROVEN:
+        if (example := splits[split].get("not_finite")) is not None:
+            raise Mistake(
+                f"{FORMATS[name].file} has outputs that are no finite numbers, first for example {example} of the "
+                f"{split} split; nothing was exported"
+            )
     examples = sum(splits[split]["examples"] for split in _PROVEN)
     return Proof(
         parameters=metrics.parameters(parcel.module),
@@ -216,7 +222,7 @@ def _in_fresh_process(
         if process.returncode < 0:
             said = f"it was ended by signal {-process.returncode}"
         raise Mistake(f"{file} could not be run in a fresh process: {said}; nothing was exported")
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    found: dict[str, Any] = json.loads(output.decode().rpartition(runner.MARK)[2].split("\n")[0])
     return found
 
 

@@ -145,7 +145,7 @@ def _training(card: Mapping[str, Any]) -> str:
         f"seeds: {card['seeds']['start']} for the start, {card['seeds']['distil']} for the distillation",
     ]
     again = ""
-    if RECIPE in card["files"]:
+    if RECIPE in card["files"] and STUDY in card["files"]:
         again = (
             f"\n\n```sh\nkdsearch train {RECIPE}\n```\n\ntrains it again from nothing, to the same weights on the same "
             "machine."

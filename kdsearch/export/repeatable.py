@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy
 import torch
@@ -25,6 +25,7 @@ from kdsearch.prepare import Prepared
 from kdsearch.study import Source
 
 FORMAT = 1
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def read_recipe(path: Path) -> Repeatable:
         raise Mistake(f"there is no {path}; name the {RECIPE} of an export") from None
     except (ValueError, OSError, RecursionError) as error:
         raise Mistake(f"{path} cannot be read ({error}); export the student again") from None
-    version = found.get("format") if isinstance(found, dict) else None
+    version = found.get("format") if isinstance(found, dict) and "trained_on" in found and "weights" in found else None
     if not isinstance(version, int) or isinstance(version, bool):
         raise Mistake(f"{path} was not written by kdsearch; name the {RECIPE} of an export")
     if version != FORMAT:
@@ -119,7 +120,12 @@ def read_recipe(path: Path) -> Repeatable:
 def _fits(name: str, found: Mapping[str, Any]) -> bool:
     if name not in found or not isinstance(found[name], _KINDS.get(name, (str,))):
         return False
-    return all(part in found[name] for part in _PARTS.get(name, ()))
+    if name == "trained_on":
+        return found[name] in get_args(TrainedOn)
+    if any(part not in found[name] for part in _PARTS.get(name, ())):
+        return False
+    threads = found[name]["threads"] if name == "teacher" else None
+    return threads is None or (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS)
 
 
 def study_beside(path: Path, written: Repeatable) -> Source:

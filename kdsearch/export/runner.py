@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+MARK = "kdsearch found: "
+"""What was found comes after it, whatever a study file that is loaded here prints before or at its end."""
 TOLERANCE = 1e-4
 """How far an output may be from the student's own: absolute, or of the example's largest one where that is above 1."""
 _BATCH = 128
@@ -58,7 +60,7 @@ def compared(run: Run, inputs_N: Any, labels_N: Any, logits_NK: Any, reference: 
     """How the outputs for one split are beside the student's own, which `reference` makes from its logits.
 
     `correct` and `same` count examples; `ties` are those of another class though no output is off by more than the
-    tolerance; `differs` is the first example with one that is.
+    tolerance; `differs` is the first example with one that is, `not_finite` the first whose outputs are no numbers.
     """
     found: dict[str, Any] = {"examples": len(labels_N), "correct": 0, "same": 0, "ties": 0, "largest_difference": 0.0}
     for begin in range(0, len(labels_N), _BATCH):
@@ -66,6 +68,8 @@ def compared(run: Run, inputs_N: Any, labels_N: Any, logits_NK: Any, reference: 
         given, own = run(inputs_N[part]), reference(logits_NK[part])
         if given.shape != own.shape:
             raise ValueError(f"it gives outputs of shape {given.shape}, the student {own.shape}")
+        if not (finite := np.isfinite(given).all(1)).all():
+            found.setdefault("not_finite", begin + int(np.argmin(finite)))
         apart = np.abs(given - own)
         within = (apart <= TOLERANCE * np.maximum(1, np.abs(own).max(1, keepdims=True))).all(1)  # not a number: False
         same = given.argmax(1) == own.argmax(1)
@@ -164,4 +168,5 @@ def _mapped(material: Path, split: str, part: str) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(examined(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.stdin.buffer.read())))
+    found = examined(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.stdin.buffer.read())
+    print(MARK + json.dumps(found), flush=True)

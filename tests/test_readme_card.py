@@ -23,6 +23,8 @@ from kdsearch.study import Source
 from tests.onnx_for_tests import write_onnx
 from tests.studies_for_tests import write_study
 
+pytestmark = pytest.mark.xdist_group("readme_card")  # what they share is made by one process, once
+
 OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', "MLP(width=8, depth=1)")
 NODE = shutil.which("node")
 HOSTILE = "</p><img src=x onerror=alert(1)> ``` [you](https://evil.example) | # a\n---\n# b `c`"
@@ -150,8 +152,6 @@ def test_the_exported_programs_snippet_runs_and_warns(made, card, tmp_path, monk
 
 ORT = """
 import { readFileSync } from "node:fs";
-
-pytestmark = pytest.mark.xdist_group("readme_card")  # what they share is made by one process, once
 globalThis.fetch = async (name) => ({ json: async () => JSON.parse(readFileSync(name)) });
 export class Tensor { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } }
 export const InferenceSession = { create: async () => ({

@@ -117,6 +117,7 @@ def test_a_student_learns_and_its_files_give_its_logits(family, data_for, signal
         "student": as_json(recipe.student),
         "input": {"shape": list(data.shape), "mean": 0.0, "std": 1.0},
         "classes": data.classes,
+        "class_names": list(data.class_names),
         "files": {WEIGHTS: of_file(tmp_path / WEIGHTS)},
     }
     write_card(tmp_path, card)

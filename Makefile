@@ -10,7 +10,7 @@ demo: .venv/base
 	@$(BIN)/kdsearch run studies/digits.py
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdsearch.api import confirm_study, open_study, run, status, studies, write_report
+    from kdsearch.choice import Limits
+    from kdsearch.comparing import compare_students
     from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
     from kdsearch.data.arrays import arrays  # where a function is called like its module, from there: mypy asks for it
     from kdsearch.data.dataset import from_dataset
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from kdsearch.data.images import image_folder
     from kdsearch.data.sequences import tokens
     from kdsearch.mistakes import Mistake
+    from kdsearch.predicting import predict
     from kdsearch.recipe import Recipe
+    from kdsearch.repetition import train_recipe
     from kdsearch.results import Results
     from kdsearch.saved import load
     from kdsearch.space import Trial
     from kdsearch.stages import Distil, FitNetsDistil, Hints, Pretrain
     from kdsearch.students import MLP, ConvNet, MaxoutNet, MobileNet, ResNet, Student, TextConvNet, TextTransformer, ViT
     from kdsearch.study import Study
-    from kdsearch.taking import export_student
+    from kdsearch.taking import export_front, export_student
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
 
@@ -37,13 +41,17 @@ _HOMES = {
         "studies",
         "write_report",
     ),
+    "kdsearch.choice": ("Limits",),
+    "kdsearch.comparing": ("compare_students",),
     "kdsearch.data": (
         *("Augment", "Augmentation", "Data", "Split"),
         *("arrays", "cifar10", "cifar100", "cifar10_jpeg", "digits", "download", "drawn", "fashion_mnist"),
         *("from_dataset", "idx", "image_folder", "mnist", "tokens"),
     ),
     "kdsearch.mistakes": ("Mistake",),
+    "kdsearch.predicting": ("predict",),
     "kdsearch.recipe": ("Recipe",),
+    "kdsearch.repetition": ("train_recipe",),
     "kdsearch.results": ("Results",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
@@ -53,7 +61,7 @@ _HOMES = {
         *("TextConvNet", "TextTransformer", "ViT"),
     ),
     "kdsearch.study": ("Study",),
-    "kdsearch.taking": ("export_student",),
+    "kdsearch.taking": ("export_front", "export_student"),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
 }
@@ -69,6 +77,7 @@ __all__ = [
     "Distil",
     "FitNetsDistil",
     "Hints",
+    "Limits",
     "MaxoutNet",
     "Mistake",
     "MobileNet",
@@ -89,10 +98,12 @@ __all__ = [
     "cifar10",
     "cifar10_jpeg",
     "cifar100",
+    "compare_students",
     "confirm_study",
     "digits",
     "download",
     "drawn",
+    "export_front",
     "export_student",
     "fashion_mnist",
     "from_dataset",
@@ -101,10 +112,12 @@ __all__ = [
     "load",
     "mnist",
     "open_study",
+    "predict",
     "run",
     "status",
     "studies",
     "tokens",
+    "train_recipe",
     "write_report",
 ]
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from kdsearch import frame as frames
 from kdsearch.accounting import account
+from kdsearch.choice import notable
 from kdsearch.confirm import SEEDS, Control, comparison_plan, front_plan
 from kdsearch.confirm import confirm as confirm_plan
 from kdsearch.events import Listener, to_all
@@ -86,7 +87,7 @@ def run(
         tell = to_all(heard)
 
         def then(prepared: Prepared, store: Store, executor: Executor) -> None:
-            members = frames.notable(frames.frame(store.records(), store.facts), store.facts)
+            members = notable(frames.frame(store.records(), store.facts), store.facts)
             if members:
                 plan = front_plan(prepared, [store.record(number) for number in members], seeds=2 if smoke else SEEDS)
                 taken.append(confirm_plan(prepared, store, executor, plan, tell=tell, stopping=interrupted))
@@ -192,7 +193,7 @@ def _members(
     table: "pd.DataFrame", facts: StudyFacts, trials: Sequence[int] | None, whole_front: bool
 ) -> Sequence[int]:
     if trials is None:
-        return [int(number) for number in frames.front(table).index] if whole_front else frames.notable(table, facts)
+        return [int(number) for number in frames.front(table).index] if whole_front else notable(table, facts)
     for number in trials:
         if number not in table.index or table["state"].to_dict()[number] != "complete":
             raise Mistake(f"the study {facts.name!r} has no complete trial {number}; only such a one can be confirmed")

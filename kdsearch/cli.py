@@ -89,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        parents = [common] if action in (commands.new, commands.ui, commands.download) else [common, stored]
+        alone = (commands.new, commands.ui, commands.download, commands.predict, commands.compare, commands.train)
+        parents = [common] if action in alone else [common, stored]
         if action in (commands.run, commands.confirm):
             parents.append(shown)
         made = subcommands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents)
@@ -159,10 +160,59 @@ def parser() -> argparse.ArgumentParser:
     chosen = export.add_mutually_exclusive_group()
     chosen.add_argument("--trial", type=_not_negative, metavar="N", help="this trial")
     chosen.add_argument("--pick", choices=("knee", "accurate", "smallest"), help="default: knee")
+    chosen.add_argument("--all-front", action="store_true", help="all of the front, each to a folder in DIR")
     export.add_argument("--max-parameters", type=_whole, metavar="N", help="at most so many weights")
     export.add_argument("--max-drop", type=float, metavar="POINTS", help="at most so many points below the teacher")
+    export.add_argument("--max-macs", type=_whole, metavar="N", help="at most so many multiply-accumulates an example")
+    export.add_argument("--max-size-kb", type=_above_zero, metavar="KB", help="at most so many kB of weights")
+    export.add_argument(
+        "--max-latency-ms",
+        type=_above_zero,
+        metavar="MS",
+        help="at most so long for one example with one thread (measured here and now, unless the study did)",
+    )
     export.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
-    files = export.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
+    registry = export.add_mutually_exclusive_group()
+    registry.add_argument("--no-register", action="store_true", help="leave MLflow's model registry as it is")
+    registry.add_argument("--force-best", action="store_true", help="give it the registry's alias best in any case")
+    again = export.add_mutually_exclusive_group()
+    again.add_argument(
+        "--recreate", action="store_true", help="train weights that are gone or damaged again, to be what was searched"
+    )
+    again.add_argument(
+        "--retrain", action="store_true", help="train the recipe on training plus validation data before exporting"
+    )
+    _add_files(export)
+
+    train = command("train", commands.train, "repeat the training that an export's recipe.json describes, from nothing")
+    train.add_argument("recipe", metavar="RECIPE", help="recipe.json, or its folder; the study.py beside it is run")
+    train.add_argument("--to", metavar="DIR", help="export the student to this folder")
+    train.add_argument("--study", metavar="STUDY.py", help="a study file to run instead of the study.py beside it")
+    _add_files(train)
+
+    predict = command("predict", commands.predict, "try an exported student on pictures or arrays")
+    predict.add_argument("folder", metavar="DIR", help="what kdsearch export wrote")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a picture (JPEG, PNG), or an array of one or several examples (.npy, .npz)",
+    )
+    predict.add_argument("--top", type=_whole, default=3, metavar="K", help="so many classes an example (default 3)")
+    predict.add_argument("--json", action="store_true", help="print one JSON list")
+    compare = command("compare", commands.compare, "put exported students and their teachers in one table")
+    compare.add_argument("folders", nargs="+", metavar="DIR", help="what kdsearch export wrote")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
+
+    ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
+    ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
+    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
+    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
+    return parser
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    files = command.add_argument_group("files", "--no-FORMAT leaves out one that is usual")
     for name, usual, text in (
         ("safetensors", True, "the weights, for kdsearch.load"),
         ("onnx", True, "for ONNX Runtime, on servers, phones and in browsers"),
@@ -173,12 +223,6 @@ def parser() -> argparse.ArgumentParser:
         files.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=usual, help=said)
     files.add_argument("--softmax", action="store_true", help="files that hold the network give probabilities")
     files.add_argument("--normalize", action="store_true", help="files that hold the network take inputs as stored")
-
-    ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
-    ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
-    dashboard = command("dashboard", commands.dashboard, "browse the database in optuna-dashboard on 127.0.0.1")
-    dashboard.add_argument("--port", type=_port, metavar="N", help="default: 8080, or the next that is free")
-    return parser
 
 
 def _engine(command: argparse.ArgumentParser) -> None:

@@ -66,6 +66,11 @@ def decoded(read: Read, name: str, grey: bool, size: tuple[int, int] | None) -> 
     Colour is by Pillow's `convert`: grey pictures get three equal channels, transparency is dropped. Raises
     `UnreadableError`.
     """
+    return sized(read, name, grey, size)[0]
+
+
+def sized(read: Read, name: str, grey: bool, size: tuple[int, int] | None) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The picture as by `decoded`, and the (H, W) that it had. Raises `UnreadableError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -81,10 +86,11 @@ def decoded(read: Read, name: str, grey: bool, size: tuple[int, int] | None) -> 
         raise UnreadableError(f"larger than Pillow's limit of {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except _DAMAGE as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
-    if size is not None and (image.height, image.width) != size:
+    before = (image.height, image.width)
+    if size is not None and before != size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=3.0)
     pixels = np.asarray(image)
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+    return pixels[None] if grey else pixels.transpose(2, 0, 1), before
 
 
 def main() -> None:

@@ -134,6 +134,24 @@ class RepeatsEnded:
 
 
 @dataclass(frozen=True)
+class AnewBegan:
+    """The recipe of the study's `trial` is trained again, `epoch` of whose `epochs` are trained."""
+
+    study: str
+    trial: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class AnewEpoch:
+    """One line of the curve of a recipe that is trained again; without an accuracy where there is none to be had."""
+
+    trial: int
+    line: Epoch
+
+
+@dataclass(frozen=True)
 class Note:
     """Something to tell the user in one line; a `warning` where something is not as it should be."""
 
@@ -169,6 +187,8 @@ Happening = (
     | RepeatEpoch
     | RepeatEnded
     | RepeatsEnded
+    | AnewBegan
+    | AnewEpoch
     | Note
     | SearchEnded
 )

@@ -67,7 +67,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, 
     """Tensors and JSON-able notes as one safetensors file that carries a checksum of its content."""
     plain = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(dict(notes), sort_keys=True)
-    content = save(plain, metadata={"notes": text, "sha256": _digest(plain, text)})
+    content = save(plain, metadata={"notes": text, "sha256": tensors_sha256(plain, text)})
     write_atomically(path, lambda temporary: void(temporary.write_bytes(content)))
 
 
@@ -82,12 +82,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise
         raise DamagedError(f"{path}: {error}") from None
     text = metadata.get("notes", "")
-    if metadata.get("sha256") != _digest(tensors, text):
+    if metadata.get("sha256") != tensors_sha256(tensors, text):
         raise DamagedError(f"{path}: its checksum does not fit its content")
     return tensors, json.loads(text)
 
 
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+def tensors_sha256(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """SHA-256 in hexadecimal over names, dtypes, shapes and bytes: equal for what is equal to the bit, in any order and
+    memory layout; `text` is part of it.
+    """
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

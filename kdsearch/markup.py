@@ -1,5 +1,6 @@
-"""Text from anywhere made harmless: as HTML for a notebook, and for a terminal, which shows rather than obeys it."""
+"""Text from anywhere made harmless: in HTML, in Markdown and on a terminal it is shown rather than obeyed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -29,3 +30,14 @@ def printable(text: str) -> str:
     Python would write it: names and messages come from files, databases and other people's code.
     """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def code_span(text: str) -> str:
+    """`text` as Markdown that shows it letter by letter: no HTML, link, emphasis or line break in it means anything.
+
+    Not for a table's cells, in which a bar ends even this.
+    """
+    shown = printable(text)
+    longest = max((len(ticks) for ticks in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {shown} {fence}" if not shown.strip() or "`" in shown else f"{fence}{shown}{fence}"

@@ -32,14 +32,14 @@ def user_code(what: str) -> Iterator[None]:
     except Mistake:
         raise
     except (Exception, SystemExit) as error:
-        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}{_place(error)}", _trace(error)) from error
+        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}{place_of(error)}", _trace(error)) from error
 
 
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Name the innermost line that is neither ours nor an installed package's."""
     if isinstance(error, SyntaxError):
         return ""  # its own message says where

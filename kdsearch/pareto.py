@@ -93,17 +93,18 @@ def hypervolumes(points_N2: Points, reference_2: Points) -> Points:
     return grown_N
 
 
-def knee(points_N2: Points) -> int:
-    """Index of the front's knee: farthest below the line joining its two ends, each objective scaled to [0, 1].
+def knees(points_N2: Points) -> NDArray[np.intp]:
+    """Indices of the front, its knee first: by how far they are below the line joining its two ends, each objective
+    scaled to [0, 1].
 
-    Where the front has no bend (fewer than three points, or none below that line) the best in the first objective is
-    returned.
+    Where the front has no bend (fewer than three points, or none below that line) by the first objective.
     """
     members = front(points_N2)
     chosen = points_N2[members]
     low, high = chosen.min(axis=0), chosen.max(axis=0)
+    by_first = members[np.argsort(chosen[:, 0], kind="stable")]
     if len(members) < 3 or (low == high).any():
-        return int(members[np.argmin(chosen[:, 0])])
+        return by_first
     # the line joins (0, 1) and (1, 0), so the ends sum to 1 and what lies below it to less
     sums = ((chosen - low) / (high - low)).sum(axis=1)
-    return int(members[np.argmin(sums if (sums < 1 - 1e-12).any() else chosen[:, 0])])
+    return members[np.argsort(sums, kind="stable")] if (sums < 1 - 1e-12).any() else by_first

@@ -23,6 +23,7 @@ from kdsearch.signals import Signals, check_room
 from kdsearch.store import StudyFacts
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, Untrained
+from kdsearch.threads import torch_threads
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
 
@@ -127,7 +128,8 @@ class Draft:
             folder.mkdir(parents=True, exist_ok=True)
         teacher = self.teacher.freeze(self.data, folder / "teacher", on_epoch)
         signals = Signals(lambda: teacher, teacher.key, self.data, folder / "signals", self.study.signals_gb)
-        signals.compute(Views(self.data))  # here all cores are free, and all workers would wait for them
+        with torch_threads(teacher.threads):  # that one machine says the same whenever they are computed
+            signals.compute(Views(self.data))  # here all cores are free, and all workers would wait for them
         for note in signals.take_notes():
             if listener is not None:
                 listener(Note(note))

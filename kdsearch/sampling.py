@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -14,9 +14,11 @@ from kdsearch.mistakes import Mistake
 from kdsearch.pool import BrokenSpaceError
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Candidate, Screen
-from kdsearch.size_aware import SizeAware
 from kdsearch.space import Choose, RecordingTrial, Scalar, draw, run_space
 from kdsearch.study import Study
+
+if TYPE_CHECKING:
+    from kdsearch.size_aware import SizeAware
 
 _ASKS = 500
 """Asks for one trial, after which the space counts as exhausted."""
@@ -57,6 +59,15 @@ class ExhaustedError(Exception):
     """No new recipe was found in `_ASKS` asks."""
 
 
+def _own_sampler(
+    study: Study, screen: Screen, reference: Mapping[str, float], tell: Callable[[str], None]
+) -> "SizeAware":
+    """A second of imports that status, report and export do without."""
+    from kdsearch.size_aware import SizeAware
+
+    return SizeAware(study, screen, reference, tell)
+
+
 class Proposals:
     """Asks the study's sampler, and tells it what became of each proposal.
 
@@ -77,7 +88,7 @@ class Proposals:
         self._broken = {_written(trial.params) for trial in past if "fingerprint" not in trial.user_attrs}
         self._asked: dict[int, Proposal] = {}
         self._tokens = 0
-        self._own = SizeAware(study, screen, reference, self._note) if study.sampler == "size_aware" else None
+        self._own = _own_sampler(study, screen, reference, self._note) if study.sampler == "size_aware" else None
         self._mirror = None if self._own else Mirror(study, list(self._tried.values()), self._note)
         self._first = [dict(params) for params in first_of(study)][len(past) :]
 
@@ -139,7 +150,7 @@ class Proposals:
         return self._ask_optuna(self._mirror, number, attempt, history, fixed)
 
     def _ask_own(
-        self, sampler: SizeAware, number: int, history: Sequence[Tried], fixed: Mapping[str, Any] | None
+        self, sampler: "SizeAware", number: int, history: Sequence[Tried], fixed: Mapping[str, Any] | None
     ) -> Proposal | None:
         try:
             choice = sampler.ask(number, history, self._seen, fixed)

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
-from kdsearch.students import FAMILIES
+from kdsearch.students import FAMILIES, count_parameters, on_meta
 
 WEIGHTS = "student.safetensors"
 CARD = "student.json"
 FORMAT = 2
+_PARTS = {"student": dict, "input": dict, "files": dict, "classes": int, "class_names": list}
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], *, study: str, trial: int) -> None:
@@ -62,7 +63,25 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise Mistake(f"{path} was written by an older kdsearch (format {version}); export the student again")
     if card.get("sha256") != _checksum(card):
         raise Mistake(f"{path} was altered: its checksum does not fit its content; export the student again")
+    if not _whole(card):
+        raise Mistake(f"{path} lacks what describes a student, or has it in another form; export the student again")
     return dict(card)
+
+
+def _whole(card: Mapping[str, Any]) -> bool:
+    """Whether a card has what its readers rely on: one with a fitting checksum may still be anybody's."""
+    if any(not isinstance(card.get(name), kind) for name, kind in _PARTS.items()):
+        return False
+    files, names, given = card["files"], card["class_names"], card["input"]
+    return (
+        isinstance(card["student"].get("kind"), str)
+        and all(Path(name).name == name and isinstance(file, dict) for name, file in files.items())
+        and all(isinstance(file.get("sha256"), str) for file in files.values())
+        and len(names) == card["classes"]
+        and all(isinstance(name, str) for name in names)
+        and isinstance(given.get("shape"), list)
+        and all(isinstance(side, int) and side > 0 for side in given["shape"])
+    )
 
 
 def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: str) -> Path:
@@ -79,6 +98,11 @@ def check_file(folder: str | os.PathLike[str], card: Mapping[str, Any], name: st
     if found != card["files"][name]["sha256"]:
         raise Mistake(f"{path} was altered: its checksum is not the one in {CARD}; export the student again")
     return path
+
+
+def files_by_format(card: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the files that each hold the student, by their format."""
+    return {file["format"]: name for name, file in card["files"].items() if "format" in file}
 
 
 def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inputs: bool = False) -> nn.Module:
@@ -102,16 +126,21 @@ def load(folder: str | os.PathLike[str], *, family: type | None = None, raw_inpu
     expected = {spec.name for spec in dataclasses.fields(chosen)} if dataclasses.is_dataclass(chosen) else set()
     if set(fields) != expected:
         raise Mistake(f"the student in {folder} has the fields {sorted(fields)}, {kind} has {sorted(expected)}")
-    module = chosen(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}).build(shape, classes)
+    student = chosen(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     try:
         weights, _ = load_tensors(check_file(folder, card, WEIGHTS))
+        if count_parameters(on_meta(student, shape, classes)) > sum(part.numel() for part in weights.values()):
+            raise DamagedError(
+                f"{kind} with these fields is larger than what the file holds"
+            )  # before memory is asked for
+        module = student.build(shape, classes)
         module.load_state_dict(weights)
     except (DamagedError, RuntimeError) as error:
         raise Mistake(
             f"the weights in {folder} cannot be used ({str(error)[:200]}); export the student again"
         ) from None
-    student: nn.Module = Normalized(module, *statistics) if raw_inputs else module
-    return student.eval()
+    network: nn.Module = Normalized(module, *statistics) if raw_inputs else module
+    return network.eval()
 
 
 def _checksum(card: Mapping[str, Any]) -> str:

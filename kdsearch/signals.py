@@ -142,6 +142,14 @@ class Signals:
                 self._votes = (note.get("votes") if note is not None else self._teacher.votes) or ()
         return torch.tensor(self._votes) if self._votes else None
 
+    @property
+    def threads(self) -> int | None:
+        """With how many threads of torch the logits on the data as they are were computed; None where that is not known
+        or not done yet.
+        """
+        found = (self._files.note(self._stem("logits", Views(self._data).key(0))) or {}).get("threads")
+        return found if isinstance(found, int) else None
+
     def compute(self, views: Views) -> None:
         """See to it that the logits on all views are there."""
         for view in range(views.count):
@@ -182,6 +190,7 @@ class Signals:
                     "view": view,
                     "members": len(members),
                     "votes": self._teacher.votes,
+                    "threads": torch.get_num_threads(),
                 },
             )
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdsearch.confirm import ALONE
+from kdsearch.events import Listener
 from kdsearch.findings import Finding
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared, draft
@@ -36,14 +37,23 @@ def source_of(facts: StudyFacts, study: Study | Where | None) -> Source:
     return replace(given(chosen), smoke=facts.smoke)
 
 
-def prepared_of(facts: StudyFacts, study: Study | Where | None, workspace: Workspace) -> Prepared:
-    """The stored study made ready again, from its file or from what the caller gives; refused where it has changed."""
+def prepared_of(
+    facts: StudyFacts,
+    study: Study | Where | None,
+    workspace: Workspace,
+    *,
+    listener: Listener | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Prepared:
+    """The stored study made ready again (see `Draft.ready`), from its file or from what the caller gives; refused where
+    it has changed.
+    """
     planned = draft(source_of(facts, study), workspace)
     if changed := facts.differences(planned.facts):
         raise Mistake(
             f"the study {facts.name!r} has changed in {', '.join(changed)} since its trials were made; undo the change"
         )
-    return planned.ready()
+    return planned.ready(listener=listener, stopping=stopping)
 
 
 def confirmed_of(finding: Finding | None) -> Mapping[str, Any]:

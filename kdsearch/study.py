@@ -299,12 +299,12 @@ def _small(data: Data) -> Data:
         # a random part could lack a rare class, which Data would refuse
         return head if len(head.labels.unique()) == data.classes else split
 
-    return Data(
+    return dataclasses.replace(
+        data,
         name=f"{data.name}-smoke",
         train=few(data.train, 512),
         validation=few(data.validation, 256),
         test=few(data.test, 256),
-        class_names=data.class_names,
     )
 
 

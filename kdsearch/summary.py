@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdsearch import frame as frames
+from kdsearch.choice import pick
 from kdsearch.markup import paragraph, table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def sentence(results: "Results") -> str:
     searched = f"{facts.name}: {complete} of {len(results.records)} trials complete"
     if front.empty:
         return f"{searched}."
-    knee = _row(results, frames.pick(results.frame, facts, "knee"))
+    knee = _row(results, pick(results.frame, facts, "knee"))
     teacher = facts.teacher["accuracy"]
     beside = f" ({teacher:.2%} for the teacher)" if not math.isnan(teacher) else ""
     return (

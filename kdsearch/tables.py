@@ -1,4 +1,4 @@
-"""What commands print: the front, the studies, an export's figures."""
+"""What commands print: the front, the studies, what fresh seeds found."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,13 @@ from kdsearch.evidence import Interval
 from kdsearch.findings import Finding
 from kdsearch.markup import printable
 from kdsearch.progress import say
+from kdsearch.repetition import Repetition
 from kdsearch.results import Results
 from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
 
 _FEWEST = 3
-"""Columns of the front that every terminal is asked to show."""
+"""Columns of a table that every terminal is asked to show."""
 
 
 def show_front(console: Console, results: Results) -> None:
@@ -47,17 +48,26 @@ def show_front(console: Console, results: Results) -> None:
         )
         for number, row in zip(front.index.tolist(), front.to_dict("records"), strict=True)
     ]
-    table = _filled(headings, rows)
+    show_table(console, headings, rows, left=("start", "family"))
+
+
+def show_table(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()
+) -> Sequence[str]:
+    """As many columns, from the first, as the console has room for: whole figures of fewer columns say more than parts
+    of all; gives their headings. The columns of `left` begin at the left.
+    """
+    table = _filled(headings, rows, left)
     unlimited = console.options.update(width=10_000)
     while len(table.columns) > _FEWEST and console.measure(table, options=unlimited).maximum > console.width:
-        # whole figures of fewer columns say more than parts of all
-        table = _filled(headings[: len(table.columns) - 1], rows)
+        table = _filled(headings[: len(table.columns) - 1], rows, left)
     console.print(table)
+    return headings[: len(table.columns)]
 
 
-def _filled(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _filled(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> Table:
     """As many cells of each row as there are headings."""
-    table = _table(headings, left=("start", "family"))
+    table = _table(headings, left)
     for row in rows:
         _add_row(table, *row[: len(headings)])
     return table
@@ -93,10 +103,6 @@ def show_findings(console: Console, results: Results) -> None:
         console.print()
         say(console, f"teacher: test accuracy {told:.2%} (validation {_accuracy(facts)})")
         say(console, "intervals: 95 %, of the seeds on this very test split; those of a comparison hold together")
-
-
-def _spread(accuracy: Mapping[str, float]) -> str:
-    return f"{accuracy['mean']:.2%} ({100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f})"
 
 
 def _points(difference: Interval) -> str:
@@ -169,27 +175,20 @@ def show_account(console: Console, account: Mapping[str, Any]) -> None:
     say(console, f"saved:   {', '.join(parts)}")
 
 
-def show_figures(console: Console, card: Mapping[str, Any]) -> None:
-    """An exported student's figures above its teacher's, and what fresh seeds gave for its recipe, if any did."""
-    student = card["metrics"]
-    for who, parameters, figures in (
-        ("student", student["parameters"], student),
-        ("teacher", card["teacher"]["parameters"], card["teacher"]),
-    ):
-        say(
-            console,
-            f"  {who}  {parameters:>10,.0f} parameters  validation {figures['validation_accuracy']:.2%}  "
-            f"test {figures['test_accuracy']:.2%}",
-        )
-    if (confirmed := card.get("confirmed")) is None:
+def show_repetition(console: Console, found: Repetition) -> None:
+    """Whether a repeated training gave the same weights, else how far from them it is and what is not as it was."""
+    what = f"trained trial {found.trial} of {found.study} again"
+    if found.same:
+        say(console, f"{what}: the same weights, to the bit")
         return
-    alone = confirmed["alone_test_accuracy"]
-    beside = f"; the same student alone {_spread(alone)}; distilled is {confirmed['verdict']}" if alone else ""
-    say(
-        console,
-        f"  its recipe on {confirmed['test_accuracy']['seeds']} fresh seeds: test "
-        f"{_spread(confirmed['test_accuracy'])}{beside}",
-    )
+    apart = "" if found.apart is None else f", {found.apart:.2g} apart at most"
+    say(console, f"{what}: other weights than were exported{apart}")
+    if found.accuracy is not None and found.recorded is not None:
+        say(console, f"  validation accuracy {found.accuracy:.2%}, then {found.recorded:.2%}")
+    for name, then, now in found.changed:
+        say(console, f"  {name} {now}, then {then}")
+    if not found.changed:
+        say(console, "  the versions are the same: another processor, or number of its threads, gives other bits")
 
 
 def _accuracy(facts: StudyFacts) -> str:

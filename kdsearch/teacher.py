@@ -58,13 +58,15 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """A trained teacher: its members, in evaluation mode and without gradients, the key of its content, and the
-    members' shares of the prediction, of sum 1 (None: equal ones).
+    """A trained teacher: its members, in evaluation mode and without gradients, the key of its content, the members'
+    shares of the prediction, of sum 1 (None: equal ones), and how many threads of torch trained them, by which its bits
+    differ (None: not known, or nothing was trained).
     """
 
     members: tuple[nn.Module, ...]
     key: str
     votes: tuple[float, ...] | None = None
+    threads: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -119,15 +121,17 @@ class Untrained:
     def freeze(self, data: Data, folder: Path, on_epoch: Callable[[int, Epoch], bool] | None = None) -> Frozen:
         """See `freeze`."""
         parts = list(zip(range(len(self.keys)), self.teachers, self.members, self.keys, strict=True))
+        threads: list[int | None] = []
         # given weights first: those that do not fit are found before anything is trained
         for number, teacher, module, key in sorted(parts, key=lambda part: part[1].weights is None):
             if teacher.weights is not None:
                 _load_weights(module, Path(teacher.weights))
             else:
                 report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
-                _load_or_train(teacher, module, data, folder, key, report)
+                threads.append(_load_or_train(teacher, module, data, folder, key, report))
             module.eval().requires_grad_(False)
-        return Frozen(members=self.members, key=self.key, votes=self.votes)
+        same = threads[0] if len(set(threads)) == 1 else None
+        return Frozen(members=self.members, key=self.key, votes=self.votes, threads=same)
 
 
 def freeze(
@@ -210,19 +214,23 @@ def _load_or_train(
     folder: Path,
     key: str,
     on_epoch: Callable[[Epoch], bool] | None,
-) -> None:
+) -> int | None:
+    """Give the module its weights; gives the number of threads that all of its training had, None if not known."""
     path = folder / f"{key}.safetensors"
     state: TrainState | None = None
     try:
         tensors, notes = load_tensors(path)
         if notes.get("epoch") == teacher.epochs:
             module.load_state_dict(tensors)
-            return
+            return notes.get("threads")
     except (FileNotFoundError, DamagedError):
         pass
     unfinished = folder / f"{key}.part.safetensors"
+    threads: int | None = torch.get_num_threads()
     try:
-        state = unpack_state(*load_tensors(unfinished))
+        tensors, notes = load_tensors(unfinished)
+        state = unpack_state(tensors, notes)
+        threads = threads if notes.get("threads") == threads else None
     except (FileNotFoundError, DamagedError):
         state = None
 
@@ -262,8 +270,10 @@ def _load_or_train(
                 raise Mistake(f"the teacher cannot be trained: it {error.__cause__}") from None
             raise
         if state.epoch < teacher.epochs:
-            save_tensors(unfinished, *pack_state(state))
+            tensors, notes = pack_state(state)
+            save_tensors(unfinished, tensors, {**notes, "threads": threads})
         if stopped and state.epoch < teacher.epochs:
             raise StopRequestedError
-    save_tensors(path, module.state_dict(), {"epoch": teacher.epochs})
+    save_tensors(path, module.state_dict(), {"epoch": teacher.epochs, "threads": threads})
     unfinished.unlink(missing_ok=True)
+    return threads

@@ -10,8 +10,8 @@ from kdsearch.files import writable
 @dataclass(frozen=True)
 class Workspace:
     """`optuna.db`, `mlflow.db`, `artifacts/`, and a folder per study with `data/`, `teacher/`, `signals/`, `starts/`,
-    `checkpoints/`, `students/` and `confirm/`. Study names are checked where a `Study` is made: they cannot lead out of
-    `root`.
+    `checkpoints/`, `students/`, `confirm/` and `anew/`. Study names are checked where a `Study` is made: they cannot
+    lead out of `root`.
     """
 
     root: Path
@@ -56,6 +56,10 @@ class Workspace:
     def confirm(self, name: str) -> Path:
         """States of runs on fresh seeds that are not over."""
         return self.study(name) / "confirm"
+
+    def anew(self, name: str) -> Path:
+        """States of recipes that are trained again to be exported."""
+        return self.study(name) / "anew"
 
     def student(self, name: str, trial: int) -> Path:
         return self.study(name) / "students" / f"trial-{trial:05d}.safetensors"

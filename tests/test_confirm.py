@@ -362,7 +362,9 @@ def test_run_ends_with_a_confirmation_of_at_most_three(tmp_path, capsys):
 def test_the_card_of_an_export_has_the_confirmed_figures(place, tmp_path):
     results, _ = confirm(place)
     trial = int(results.front.index[0])
-    exported = taking.export_student("small", tmp_path / "out", trial=trial, workspace=place[1], study=place[0])
+    exported = taking.export_student(
+        "small", tmp_path / "out", trial=trial, formats=["safetensors"], workspace=place[1], study=place[0]
+    )
     finding = of_member(results.findings, trial)
     assert exported.card["confirmed"]["test_accuracy"] == dataclasses.asdict(finding.arms[0].test)
     assert exported.card["confirmed"]["verdict"] == finding.arms[1].said

@@ -199,3 +199,24 @@ def test_batches_are_the_normalized_examples_whether_kept_or_not(monkeypatch, ti
     assert torch.equal(tiny_data.batch(index), expected)
     monkeypatch.setattr("kdsearch.data.base._NORMALIZED_BYTES", 0)
     assert torch.equal(tiny_data.batch(index), expected)
+
+
+def test_joined_data_are_normalized_as_before_and_are_other_data(tiny_data):
+    joined = tiny_data.joined()
+    assert len(joined.train) == len(tiny_data.train) + len(tiny_data.validation) == 90
+    assert torch.equal(joined.train.inputs[60:], tiny_data.validation.inputs)
+    assert torch.equal(joined.train.labels[:60], tiny_data.train.labels)
+    assert all(torch.equal(now, then) for now, then in zip(joined.statistics, tiny_data.statistics, strict=True))
+    index = torch.arange(5)
+    assert torch.equal(joined.batch(index), tiny_data.batch(index))
+    assert torch.equal(joined.batch(60 + index), tiny_data.normalize(tiny_data.validation.inputs[:5]))
+    assert joined.class_names == tiny_data.class_names
+    own = dataclasses.replace(joined, scale=None)
+    assert len({tiny_data.fingerprint, joined.fingerprint, own.fingerprint}) == 3, "also by how they are normalized"
+
+
+def test_joined_tokens_stay_tokens():
+    split = Split(inputs=torch.arange(8).view(4, 2), labels=torch.tensor([0, 1, 0, 1]))
+    joined = Data(name="words", train=split, validation=split, test=split, vocabulary=8).joined()
+    assert joined.vocabulary == 8
+    assert joined.batch(torch.tensor([4, 7])).tolist() == [[0, 1], [6, 7]]

@@ -9,14 +9,24 @@ import torch
 
 import kdsearch
 from kdsearch import api
+from kdsearch.choice import Limits
+from kdsearch.export import export
+from kdsearch.export.subject import kept
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import read_card, write_card
+from kdsearch.stored import prepared_of, store_of
 from kdsearch.study import Source
+from kdsearch.training import StopRequestedError
+from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
+
+pytestmark = pytest.mark.xdist_group("export")  # what they share is made by one process, once
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ('Mine(width=trial.suggest_int("width", 2, 40))', 'MLP(width=trial.suggest_int("width", 2, 40), depth=1)')
+
+WEIGHTS = ("safetensors",)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,8 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
     assert card["metrics"]["parameters"] == record.known["parameters"]
     assert card["teacher"]["test_accuracy"] is not None
     assert set(card["versions"]) == {"kdsearch", "torch", "python"}
-    assert {path.name for path in exported.folder.iterdir()} == {"student.json", "student.safetensors"}
+    names = {"README.md", "student.json", "student.safetensors", "student.onnx"}
+    assert {path.name for path in exported.folder.iterdir()} == names | {"recipe.json", "study.py"}
     assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"
 
 
@@ -75,7 +86,7 @@ def test_loading_needs_torch_and_safetensors_alone(exported):
 def test_a_family_of_the_users_own_is_passed_in(tmp_path):
     path = write_study(tmp_path)
     api.run(path, workspace=tmp_path / "runs", engine="inline", track=False, confirm=False, trials=1)
-    kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+    kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs", formats=WEIGHTS)
     with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
         kdsearch.load(tmp_path / "out")
     family = _family_of(path)
@@ -93,8 +104,8 @@ def _family_of(path):
 
 def test_an_earlier_export_is_replaced_and_nothing_else(made, tmp_path):
     folder, _ = made
-    first = kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs")
-    second = kdsearch.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs")
+    first = kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=folder / "runs", formats=WEIGHTS)
+    second = kdsearch.export_student("small", tmp_path / "out", trial=1, workspace=folder / "runs", formats=WEIGHTS)
     assert (first.card["trial"], second.card["trial"]) == (0, 1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -120,20 +131,57 @@ def test_an_export_that_fails_its_proof_leaves_nothing_behind(made, tmp_path):
     tensors, notes = load_tensors(kept)
     save_tensors(kept, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}, notes)
     with pytest.raises(Mistake, match="is not what was searched"):
-        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
+        kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs", formats=WEIGHTS)
     kept.write_bytes(kept.read_bytes()[:-10])
     with pytest.raises(Mistake, match="damaged"):
         kdsearch.export_student("small", tmp_path / "out", trial=0, workspace=tmp_path / "runs")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+def test_a_folder_that_is_there_is_filled_and_stays_the_same_folder(made, tmp_path, monkeypatch):
+    """A mount, or the current directory, cannot be replaced."""
+    folder, _ = made
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    monkeypatch.chdir(tmp_path / "out")
+    options = {"workspace": folder / "runs", "register": False}
+    kdsearch.export_student("small", ".", trial=0, formats=["safetensors", "pt2"], **options)
+    Path("__pycache__").mkdir()  # what importing its study.py leaves
+    kdsearch.export_student("small", ".", trial=1, formats=WEIGHTS, **options)
+    assert Path().resolve().stat().st_ino == before
+    names = {"README.md", "__pycache__", "recipe.json", "student.json", "student.safetensors", "study.py"}
+    assert {path.name for path in Path().iterdir()} == names, "nothing of the export before is left"
+    assert kdsearch.load(".") is not None
+    Path("student.onnx").mkdir()
+    with pytest.raises(Mistake, match=r"it holds student.onnx; name another"):
+        kdsearch.export_student("small", ".", trial=0, formats=WEIGHTS, **options)
+
+
+@pytest.mark.parametrize("step", ["writing student.safetensors", "proving student.safetensors"])
+def test_an_export_that_is_stopped_leaves_what_was_there(made, tmp_path, step):
+    folder, _ = made
+    place = Workspace.chosen(folder / "runs")
+    store = store_of("small", place, None)
+    subject = kept(prepared_of(store.facts, None, place), store.record(0))
+    asked = []
+    with pytest.raises(StopRequestedError):
+        export(
+            subject,
+            tmp_path / "out",
+            formats=WEIGHTS,
+            say=lambda text: asked.append(text.startswith(step)),
+            stopping=lambda: any(asked),
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_limits_that_no_trial_meets_name_the_nearest(made):
     folder, results = made
-    smallest = int(results.frame["parameters"].min())
+    smallest, limits = int(results.frame["parameters"].min()), Limits(max_parameters=10)
     with pytest.raises(Mistake, match=f"the nearest is trial .* with {smallest:,} parameters"):
-        kdsearch.export_student("small", folder / "none", max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", limits=limits, workspace=folder / "runs")
     with pytest.raises(Mistake, match="either the trial or the limits"):
-        kdsearch.export_student("small", folder / "none", trial=0, max_parameters=10, workspace=folder / "runs")
+        kdsearch.export_student("small", folder / "none", trial=0, limits=limits, workspace=folder / "runs")
     with pytest.raises(Mistake, match="no trial 99; it has 0 to 3"):
         kdsearch.export_student("small", folder / "none", trial=99, workspace=folder / "runs")
 

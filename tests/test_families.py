@@ -7,10 +7,11 @@ import torch
 
 from kdsearch import metrics
 from kdsearch.data.base import Data, Split
+from kdsearch.export.card import of_file
 from kdsearch.layers import layer_names, nearest_layer
 from kdsearch.plain import as_json
 from kdsearch.recipe import Recipe
-from kdsearch.saved import load, save_student
+from kdsearch.saved import WEIGHTS, load, save_weights, write_card
 from kdsearch.signals import Signals
 from kdsearch.stages import Distil, Hints
 from kdsearch.students import count_parameters, on_meta
@@ -111,15 +112,18 @@ def test_a_student_learns_and_its_files_give_its_logits(family, data_for, signal
     assert progress.measured["accuracy"] > 0.6
     trained = recipe.student.build(data.shape, data.classes)
     trained.load_state_dict(progress.state.train.module)
+    save_weights(tmp_path / WEIGHTS, trained.state_dict(), study="families", trial=1)
     card = {
         "student": as_json(recipe.student),
         "input": {"shape": list(data.shape), "mean": 0.0, "std": 1.0},
         "classes": data.classes,
+        "class_names": list(data.class_names),
+        "files": {WEIGHTS: of_file(tmp_path / WEIGHTS)},
     }
-    save_student(tmp_path / "out", trained.state_dict(), card)
-    loaded = load(tmp_path / "out")
+    write_card(tmp_path, card)
+    loaded = load(tmp_path)
     assert count_parameters(loaded) == count_parameters(trained)
     logits = metrics.logits(trained, data, data.test)
     assert torch.equal(metrics.logits(loaded, data, data.test), logits)
     if family.startswith("Text"):  # mean 0 and deviation 1: tokens pass as they are
-        assert torch.equal(load(tmp_path / "out", raw_inputs=True)(data.test.inputs), logits)
+        assert torch.equal(load(tmp_path, raw_inputs=True)(data.test.inputs), logits)

@@ -16,9 +16,11 @@ FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
         "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
-        "thinning", "workspace", "data", "data.",
+        "thinning", "threads", "workspace", "data", "data.",
     ],
-    1: ["metrics", "saved", "signals", "students", "students.", "teacher", "training"],
+    1: [
+        "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
+    ],
     2: ["stages", "stages."],
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
@@ -28,8 +30,14 @@ FLOORS = {
         "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
         "underway",
     ],
-    6: ["frame", "importance", "progress", "progress.", "report", "report.", "results", "stored", "summary"],
-    7: ["__main__", "api", "cli", "commands", "dashboard", "serving", "tables", "taking", "template", "ui"],
+    6: [
+        "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
+        "summary",
+    ],
+    7: [
+        "__main__", "api", "cli", "commands", "dashboard", "figures", "predicting", "repetition", "serving",
+        "tables", "taking", "template", "ui",
+    ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
 
@@ -47,9 +55,13 @@ HOMES = {
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},
+    "onnx": {"export.formats.", "export.runner", "tracking.network"},
+    "onnx_ir": {"export.formats.graph"},
+    "onnxscript": {"export.formats.graph"},
+    "onnxruntime": {"export.formats.quantized", "export.runner", "predicting"},
 }
 # and those that may name its types for the type checker alone
-TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}}
+TYPES_ONLY = {"optuna": {"study"}, "plotly": {"results"}, "onnx": {"tracking.registry"}}
 KEPT_FROM_TRAINING = {"optuna", "mlflow", "plotly", "pandas", "ray"}
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdsearch.frame import frame, front, hypervolume, pick
-from kdsearch.mistakes import Mistake
+from kdsearch.frame import frame, front, hypervolume
 from kdsearch.store import StudyFacts, TrialRecord
 
 FACTS = StudyFacts(
@@ -119,70 +118,12 @@ def test_no_member_of_the_front_is_dominated_and_every_other_trial_is(pairs):
         assert table.loc[number, "on_front"] == (not dominated)
 
 
-@given(trials, st.sampled_from(["knee", "accurate", "smallest"]))
-def test_every_pick_is_on_the_front(pairs, rule):
-    table = table_of(pairs)
-    assert table.loc[pick(table, FACTS, rule), "on_front"]
-
-
-def test_picks_by_hand():
-    # errors 0.4, 0.2, 0.1 and 0.095 at 100, 200, 300 and 3000 parameters: the third is where it bends
-    table = frame([record(3, 100, 0.6), record(5, 200, 0.8), record(6, 300, 0.9), record(9, 3000, 0.905)], FACTS)
-    assert pick(table, FACTS, "knee") == 6
-    assert pick(table, FACTS, "accurate") == 9
-    assert pick(table, FACTS, "smallest") == 3
-    assert pick(table, FACTS) == 6
-
-
-def test_limits_are_inclusive():
-    table = frame([record(3, 100, 0.6), record(5, 200, 0.8), record(6, 300, 0.9)], FACTS)
-    assert pick(table, FACTS, "accurate", max_parameters=200) == 5
-    assert pick(table, FACTS, "accurate", max_parameters=199) == 3
-    assert pick(table, FACTS, "smallest", max_drop=15) == 5  # 95 - 80 points
-    assert pick(table, FACTS, "smallest", max_drop=14.9) == 6
-    assert pick(table, FACTS, "smallest", max_parameters=250, max_drop=20) == 5
-
-
-def test_of_equally_accurate_students_the_smaller_is_picked():
-    table = frame([record(0, 300, 0.9), record(1, 200, 0.9), record(2, 100, 0.5)], FACTS)
-    assert pick(table, FACTS, "accurate") == 1
-
-
-def test_a_perfect_student_has_a_finite_place_on_the_log_scale():
-    table = frame([record(0, 100, 0.6), record(1, 300, 0.95), record(2, 900, 1.0)], FACTS)
-    assert pick(table, FACTS, "knee") in (0, 1, 2)
-    assert pick(table, FACTS, "accurate") == 2
-
-
-@pytest.mark.parametrize(
-    ("limits", "said"),
-    [
-        (
-            {"max_parameters": 50},
-            "no trial has at most 50 parameters; the nearest is trial 3 with 100 parameters, 35.00",
-        ),
-        (
-            {"max_drop": 1},
-            "at most 1 points below the teacher; the nearest is trial 6 with 300 parameters, 5.00 points below",
-        ),
-        ({"max_parameters": 250, "max_drop": 1}, "at most 250 parameters and at most 1 points .* nearest is trial 5"),
-        ({"max_parameters": 50, "max_drop": 1}, "the nearest is trial 3 .*: raise a limit or search on"),
-    ],
-)
-def test_limits_that_no_trial_keeps_name_the_nearest(limits, said):
-    table = frame([record(3, 100, 0.6), record(5, 200, 0.8), record(6, 300, 0.9)], FACTS)
-    with pytest.raises(Mistake, match=said):
-        pick(table, FACTS, **limits)
-
-
 @pytest.mark.parametrize("records", [[], RECORDS[4:]])
-def test_a_study_without_complete_trials_has_an_empty_front_and_nothing_to_pick(records):
+def test_a_study_without_complete_trials_has_an_empty_front(records):
     table = frame(records, FACTS)
     assert len(table) == len(records)
     assert front(table).empty
     assert hypervolume(table, FACTS) == 0.0
-    with pytest.raises(Mistake, match="the study 'made' has no complete trial to pick from yet"):
-        pick(table, FACTS)
 
 
 def test_a_front_of_three_objectives_keeps_what_is_best_in_the_third():
@@ -195,4 +136,3 @@ def test_a_front_of_three_objectives_keeps_what_is_best_in_the_third():
     table = frame(records, facts)
     assert table.index[table["on_front"]].tolist() == [0, 1]
     assert frame(records, FACTS)["on_front"].tolist() == [True, False, False]
-    assert pick(table, facts, "accurate") == 0

@@ -99,7 +99,7 @@ def test_own_networks_are_searched_exported_and_loaded(module, tmp_path):
     # 1x3x3 kernels and biases; 4x4 pixels of each channel to ten classes
     assert records[0].known["parameters"] == (4 * 9 + 4) + (4 * 16 * 10 + 10)
 
-    exported = kdsearch.export_student("own", tmp_path / "out", trial=0, workspace=workspace)
+    exported = kdsearch.export_student("own", tmp_path / "out", trial=0, formats=["safetensors"], workspace=workspace)
     with pytest.raises(Mistake, match=r"is a Mine, kdsearch has none of that name; pass the class"):
         kdsearch.load(exported.folder)
     student = kdsearch.load(exported.folder, family=module.Mine, raw_inputs=True)

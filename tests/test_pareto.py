@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdsearch.pareto import epsilon_net, front, hypervolume, hypervolumes, knee, ranks
+from kdsearch.pareto import epsilon_net, front, hypervolume, hypervolumes, knees, ranks
 
 # few different values, so that ties and equal points are common
 coordinates = st.integers(0, 6).map(float)
@@ -97,20 +97,20 @@ def test_hypervolume_counts_the_unit_squares_that_are_dominated(points):
 def test_knee_is_farthest_below_the_line_between_the_ends():
     # scaled to [0, 1], the coordinates of the inner two sum to 0.3 + 0.3 and 0.1 + 0.8
     points = np.array([[0, 10], [3, 3], [1, 8], [10, 0], [9, 9]], dtype=float)
-    assert knee(points) == 1
+    assert knees(points).tolist() == [1, 2, 3, 0]
 
 
 def test_knee_does_not_depend_on_units():
     points = np.array([[0, 10], [3, 3], [1, 8], [10, 0]], dtype=float)
-    assert knee(points * [0.01, 1e6] + [7, -3]) == 1
+    assert knees(points * [0.01, 1e6] + [7, -3])[0] == 1
 
 
 def test_knee_of_a_front_of_two_is_the_best_in_the_first_objective():
-    assert knee(np.array([[3.0, 1.0], [1.0, 3.0], [4.0, 4.0]])) == 1
+    assert knees(np.array([[3.0, 1.0], [1.0, 3.0], [4.0, 4.0]]))[0] == 1
 
 
 def test_knee_of_equal_points_is_one_of_them():
-    assert knee(np.array([[5.0, 5.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])) in (1, 2, 3)
+    assert knees(np.array([[5.0, 5.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]))[0] in (1, 2, 3)
 
 
 def test_ranks_of_seven_points_by_hand():

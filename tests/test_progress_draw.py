@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from kdsearch.events import (
+    AnewBegan,
+    AnewEpoch,
     RepeatBegan,
     RepeatEnded,
     RepeatEpoch,
@@ -45,6 +47,7 @@ REPEATS = (
     RepeatBegan("trial 0 distilled", 1, epoch=0, epochs=5, start_epochs=0, family="ConvNet", parameters=2573.0),
     RepeatEpoch("trial 0 distilled", 1, line(3, accuracy=0.91)),
 )
+ANEW = (AnewBegan("made", trial=7, epoch=3, epochs=6), AnewEpoch(7, {"epoch": 1, "loss": 0.25}))
 PICTURES = {
     "nothing yet": (),
     "teacher": (TeacherEpoch(0, 30, {"epoch": 12, "loss": 0.25, "validation_accuracy": 0.875}),),
@@ -57,6 +60,7 @@ PICTURES = {
     "one point": (began(trial(0, 0.0, 1), accuracy=math.nan),),
     "all right": (began(trial(0, 1.0, 100_000), accuracy=1.0),),
     "fresh seeds": REPEATS,
+    "anew": ANEW,
     "many recipes": (
         *REPEATS,
         *(RepeatEnded(repeat(f"start hints (epochs 5, regressor pooled), arm {n}", 0, 0.9)) for n in range(40)),
@@ -129,6 +133,8 @@ def test_at_most_eight_of_a_long_front_are_listed_with_its_ends():
 def test_the_teachers_training_and_fresh_seeds_have_bars_of_their_own():
     teacher = shown(PICTURES["teacher"], 80, 24)
     assert "epoch 12/30" in teacher and "validation 87.50%" in teacher and "━" in teacher
+    anew = shown(ANEW, 80, 24)
+    assert "made" in anew and "trial 7 again" in anew and "epoch 4/6" in anew and "loss 0.2500" in anew
     seeds = shown(REPEATS, 80, 24)
     assert "2/6" in seeds and "1 failed" in seeds
     assert "worker 1  trial 0 distilled, seed 1" in seeds and "3/5" in seeds

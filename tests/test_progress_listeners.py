@@ -21,6 +21,8 @@ from rich.console import Console
 
 from kdsearch import api, cli
 from kdsearch.events import (
+    AnewBegan,
+    AnewEpoch,
     Happening,
     Note,
     RepeatEnded,
@@ -66,6 +68,10 @@ EVENTS = (
     RepeatEnded(repeat("trial 0 distilled", 0, 0.875)),
     RepeatEnded(repeat(f"trial 0 {HOSTILE}", 0, None)),
     RepeatsEnded(facts(), [trial(0, 0.9)], Confirmed(), interrupted=True),
+    AnewBegan("made", trial=7, epoch=3, epochs=6),
+    AnewEpoch(7, {"epoch": 1, "loss": 1.0}),
+    AnewEpoch(7, {"epoch": 2, "loss": 0.5, "validation_accuracy": 0.75}),
+    AnewEpoch(7, {"epoch": 3, "loss": 0.25, "validation_accuracy": 0.875}),
 )
 
 
@@ -97,6 +103,7 @@ def test_golden_lines_of_a_search():
         "on fresh seeds: 2 runs",
         "[1/2] trial 0 distilled, seed 0: validation 90.00%, test 87.50%; about T left",
         f"[2/2] trial 0 {escaped}, seed 0, failed: no more patience",
+        "trial 7 again: epoch 6/6, loss 0.2500, validation 87.50%",
         "MLflow is [away]",
     ]
 

@@ -315,7 +315,9 @@ def test_a_study_made_in_python_runs_in_local_workers(tmp_path):
     study = Study(name="made", data=data, teacher=teacher, space=space, trials=2)
     results = api.run(study, workspace=tmp_path / "runs", track=False, confirm=False, workers=1)
     assert [record.state for record in results.records] == ["complete"] * 2
-    exported = taking.export_student("made", tmp_path / "out", study=study, workspace=tmp_path / "runs")
+    exported = taking.export_student(
+        "made", tmp_path / "out", study=study, formats=["safetensors"], workspace=tmp_path / "runs"
+    )
     assert exported.card["student"]["kind"] == "Flat"
 
 

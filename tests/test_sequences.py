@@ -12,6 +12,7 @@ from kdsearch.data import Augment, Data, Split, arrays, from_dataset, tokens
 from kdsearch.data.kept import keep_data, load_data
 from kdsearch.data.views import Views, check_replayable
 from kdsearch.mistakes import Mistake
+from kdsearch.study import Study
 from kdsearch.teacher import Teacher, freeze
 from kdsearch.training import Optim
 
@@ -31,6 +32,11 @@ def test_networks_get_the_ids_themselves(sequences):
     assert torch.equal(batch, sequences.train.inputs[[7, 2]].long())
     assert torch.equal(sequences.normalize(sequences.test.inputs), sequences.test.inputs.long())
     assert [part.item() for part in sequences.statistics] == [0.0, 1.0]
+
+
+def test_a_smoke_run_keeps_the_vocabulary(sequences):
+    study = Study(name="words", data=lambda: sequences, teacher=lambda data: None, space=lambda trial: None)
+    assert study.smoke().data().vocabulary == 11
 
 
 def test_rows_keep_their_labels(sequences):
@@ -210,5 +216,5 @@ def test_a_study_of_tokens_from_search_to_export(tmp_path):
     path.write_text(STUDY)
     results = api.run(path, engine="inline", track=False, workspace=tmp_path / "runs")
     assert len(results.front) >= 1
-    exported = taking.export_student("words", tmp_path / "out", workspace=tmp_path / "runs")
+    exported = taking.export_student("words", tmp_path / "out", formats=["safetensors"], workspace=tmp_path / "runs")
     assert exported.card["input"]["shape"] == [6]

@@ -17,6 +17,7 @@ from kdsearch.layers import forward_to
 from kdsearch.mistakes import Mistake
 from kdsearch.signals import Live, Signals, Stored, check_room
 from kdsearch.teacher import Frozen
+from kdsearch.threads import torch_threads
 
 AUGMENT = Augment(shift=1, flip=True, mixup=0.4, views=3)
 
@@ -76,6 +77,15 @@ def test_the_order_of_the_training_indices_changes_nothing(open_signals, tiny_da
             straight = lookup(views.batch(torch.arange(60), view))
             permuted = lookup(views.batch(order, view))
             assert torch.equal(permuted, straight.index_select(axis, order))
+
+
+def test_the_number_of_threads_that_the_logits_were_computed_with_is_noted(open_signals, as_is):
+    assert open_signals().threads is None
+    with torch_threads(2):
+        open_signals().compute(as_is)
+    assert torch.get_num_threads() == 1
+    open_signals().compute(as_is)
+    assert open_signals().threads == 2
 
 
 def test_shapes(open_signals, as_is):

@@ -49,6 +49,22 @@ def test_a_teacher_is_trained_once_and_loaded_afterwards(tiny_data, tiny_teacher
     assert equal(weights(first), weights(again))
 
 
+def test_the_number_of_threads_is_kept_and_not_known_after_two(tiny_data, tiny_teacher, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert freeze(tiny_teacher, tiny_data, tmp_path / "whole").threads == 2
+        with pytest.raises(StopRequestedError):
+            freeze(tiny_teacher, tiny_data, tmp_path / "parts", on_epoch=lambda member, line: True)
+        torch.set_num_threads(1)
+        assert freeze(tiny_teacher, tiny_data, tmp_path / "whole").threads == 2, (
+            "as it was trained, not as it is loaded"
+        )
+        assert freeze(tiny_teacher, tiny_data, tmp_path / "parts").threads is None
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_teacher_learns(tiny_data, frozen):
     predictions = frozen.predictions(tiny_data, tiny_data.validation.inputs, tiny_data.validation.labels)
     assert metrics.accuracy(predictions, tiny_data.validation.labels) > 0.6  # chance is a third

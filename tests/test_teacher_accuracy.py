@@ -3,6 +3,7 @@ import math
 import pytest
 
 from kdsearch import api, taking
+from kdsearch.choice import Limits
 from kdsearch.events import TeacherMeasured
 from kdsearch.prepare import draft
 from kdsearch.store import Store, open_storage
@@ -57,7 +58,7 @@ def test_an_accuracy_that_an_interrupted_run_did_not_note_is_noted_by_the_next(t
     store.note_teacher_accuracy(math.nan)
     assert api.status("small", workspace=tmp_path / "runs")["teacher"]["accuracy"] is None
     with pytest.raises(api.Mistake, match="not measured yet"):
-        taking.export_student("small", tmp_path / "out", max_drop=5.0, workspace=tmp_path / "runs")
+        taking.export_student("small", tmp_path / "out", limits=Limits(max_drop=5.0), workspace=tmp_path / "runs")
     page = api.write_report("small", to=tmp_path / "page", workspace=tmp_path / "runs").read_text()
     assert "nan %" not in page
     assert "nan points" not in page

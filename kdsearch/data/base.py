@@ -6,7 +6,7 @@ Shape letters: N examples, B batch, C channels, H height, W width, F features, L
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -47,8 +47,9 @@ class Data:
 
     `train` is what students and teacher learn from, `validation` what every choice is made by, `test` what is only
     ever reported. With `vocabulary` inputs are sequences of token ids in [0, vocabulary), which networks get as they
-    are, int64. Raises `Mistake` where a split is empty, lacks a class or has another shape than `train`, and for ids
-    out of range.
+    are, int64. `scale` are a mean and a standard deviation that inputs are normalized by in place of those of `train`,
+    as `statistics` has them. Raises `Mistake` where a split is empty, lacks a class or has another shape than `train`,
+    and for ids out of range.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Data:
     test: Split
     class_names: tuple[str, ...] = field(default=())
     vocabulary: int | None = None
+    scale: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         splits = self.splits()
@@ -103,11 +105,23 @@ class Data:
     def classes(self) -> int:
         return len(self.class_names)
 
+    def joined(self) -> "Data":
+        """The same with the validation examples after the training ones in `train`, normalized as before: a network
+        that was trained on these data goes on seeing what it knows. `validation` stays, but can judge nothing any more.
+        """
+        both = Split(
+            inputs=torch.cat([self.train.inputs, self.validation.inputs]),
+            labels=torch.cat([self.train.labels, self.validation.labels]),
+        )
+        return replace(self, train=both, scale=self.statistics)
+
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training inputs: per channel for images, else over all features; 0 and 1
         for tokens.
         """
+        if self.scale is not None:
+            return self.scale
         if self.vocabulary is not None:
             return torch.zeros(1, 1), torch.ones(1, 1)
         axes = (0, 2, 3) if self.train.inputs.ndim == 4 else tuple(range(self.train.inputs.ndim))
@@ -153,6 +167,8 @@ class Data:
                 digest.update(np.ascontiguousarray(part.numpy()).data)
         if self.vocabulary is not None:
             digest.update(f"vocabulary {self.vocabulary}".encode())
+        for part in self.scale or ():
+            digest.update(np.ascontiguousarray(part.numpy()).data)
         return digest.hexdigest()
 
 

@@ -37,7 +37,12 @@ def load_data(folder: Path, fingerprint: str) -> Data:
             for name in ("train", "validation", "test")
         }
         data = Data(
-            name=note["name"], class_names=tuple(note["class_names"]), vocabulary=note.get("vocabulary"), **splits
+            name=note["name"],
+            class_names=tuple(note["class_names"]),
+            vocabulary=note.get("vocabulary"),
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
         )
     except (ValueError, KeyError, TypeError, EOFError) as error:  # a Mistake is a ValueError
         raise DamagedError(f"{folder}: {error}") from None

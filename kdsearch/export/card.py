@@ -16,6 +16,7 @@ Keys, beside those that `saved` adds (`format`, `sha256`):
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from kdsearch import __version__, metrics
 from kdsearch.export.formats import FORMATS, Parcel
-from kdsearch.export.proof import latencies
+from kdsearch.export.proof import Proven, latencies
 from kdsearch.export.subject import Subject
 from kdsearch.files import file_sha256
 from kdsearch.prepare import Prepared
@@ -114,11 +115,15 @@ def command(subject: Subject, parcel: Parcel, formats: Sequence[str]) -> str:
         if known.usual != (name in formats)
     ]
     flags += [f"--{name}" for name in ("softmax", "normalize") if getattr(parcel, name)]
-    flags += ["--retrain"] if subject.trained_on != "train" else []
-    return " ".join(["kdsearch export", subject.prepared.facts.name, f"--trial {subject.trial}", *flags, "--to DIR"])
+    if subject.command is None:
+        flags += ["--retrain"] if subject.trained_on != "train" else []
+        made = f"kdsearch export {subject.prepared.facts.name} --trial {subject.trial}"
+    else:
+        made = subject.command
+    return " ".join([made, *flags, "--to DIR"])
 
 
-def with_proof(card: Mapping[str, Any], proofs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The card with what the fresh processes found; the student's accuracy on test is that of the first format."""
-    found = next(iter(proofs.values()))
-    return {**card, "metrics": {**card["metrics"], "test_accuracy": found["test_accuracy"]}, "proof": dict(proofs)}
+def with_proof(card: Mapping[str, Any], proven: Proven) -> dict[str, Any]:
+    """The card with the student's own accuracy on test, and what the fresh processes found in its files."""
+    proofs = {name: asdict(found) for name, found in proven.files.items()}
+    return {**card, "metrics": {**card["metrics"], "test_accuracy": proven.test_accuracy}, "proof": proofs}

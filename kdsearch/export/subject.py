@@ -22,7 +22,8 @@ class Subject:
     """A student trained by `recipe` (its hint layers named) from `seeds`, in the study that is `prepared`.
 
     `searched` is the accuracy that the search saw on the validation split, which the export must show again; None where
-    there is none to show, as after training on that split too. `confirmed` is what fresh seeds gave for the recipe.
+    there is none to show, as after training on that split too. `confirmed` is what fresh seeds gave for the recipe;
+    `command` what made the student, where it was no search.
     """
 
     prepared: Prepared
@@ -34,6 +35,7 @@ class Subject:
     searched: float | None
     trained_on: TrainedOn = "train"
     confirmed: Mapping[str, Any] = field(default_factory=dict)
+    command: str | None = None
 
     def module(self) -> nn.Module:
         """The student's network with its weights, in evaluation mode."""
@@ -56,6 +58,16 @@ def kept(prepared: Prepared, record: TrialRecord, confirmed: Mapping[str, Any] |
         raise Mistake(f"the weights of trial {record.number} are gone ({path}); {remedy}") from None
     except DamagedError as error:
         raise Mistake(f"the weights of trial {record.number} are damaged ({error}); {remedy}") from None
+    return searched(prepared, record, weights, confirmed)
+
+
+def searched(
+    prepared: Prepared,
+    record: TrialRecord,
+    weights: Mapping[str, Tensor],
+    confirmed: Mapping[str, Any] | None = None,
+) -> Subject:
+    """The student of a complete trial with these weights, which are the search's own."""
     return Subject(
         prepared=prepared,
         trial=record.number,

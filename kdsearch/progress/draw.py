@@ -13,7 +13,7 @@ from rich.text import Text
 from kdsearch.markup import printable
 from kdsearch.progress import plot, words
 from kdsearch.progress.slots import Work
-from kdsearch.progress.tally import Picture, RepeatsTally, SearchTally
+from kdsearch.progress.tally import AnewTally, Picture, RepeatsTally, SearchTally
 from kdsearch.store import TrialRecord
 from kdsearch.thinning import evenly
 
@@ -42,6 +42,8 @@ def _title(picture: Picture) -> str:
 
 def _parts(picture: Picture, width: int, rows: int, framed: bool) -> list[RenderableType]:
     named = "" if framed else f"{_cut(_title(picture), width // 3).plain} "
+    if picture.anew is not None:
+        return _anew(picture.anew, width)
     if picture.repeats is not None:
         return _repeats(picture.repeats, f"{named}fresh seeds", width, rows)
     if picture.search is not None:
@@ -56,12 +58,19 @@ def _teacher(picture: Picture, width: int) -> list[RenderableType]:
     done = int(heard.line["epoch"])
     left = f", about {words.clock(picture.elapsed / done * (heard.epochs - done))} left" if done < heard.epochs else ""
     which = f"teacher {heard.member}" if heard.member else "teacher"
-    figures = f"loss {heard.line['loss']:.4f}, validation {heard.line['validation_accuracy']:.2%}"
     return [
         _bar(which, done, heard.epochs, f"epoch {done}/{heard.epochs}", width),
-        _cut(figures, width),
+        _cut(words.figures(heard.line), width),
         _cut(f"{words.clock(picture.elapsed)} elapsed{left}", width, "dim"),
     ]
+
+
+def _anew(tally: AnewTally, width: int) -> list[RenderableType]:
+    bar = _bar(f"trial {tally.trial} again", tally.done, tally.epochs, f"epoch {tally.done}/{tally.epochs}", width)
+    figures = [_cut(words.figures(tally.line), width)] if tally.line else []
+    left = tally.seconds_left()
+    rest = f", about {words.clock(left)} left" if left else ""
+    return [bar, *figures, _cut(f"{words.clock(tally.elapsed)} elapsed{rest}", width, "dim")]
 
 
 def _search(tally: SearchTally, what: str, width: int, rows: int, framed: bool) -> list[RenderableType]:

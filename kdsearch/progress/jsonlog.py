@@ -14,6 +14,7 @@ Every object has `event` and `time` (ISO-8601, UTC). Figures that are not finite
 - `repeat_began`: `label`, `seed`, `epoch`, `epochs`, `start_epochs`, `family`, `parameters`
 - `repeat_epoch`: `label`, `seed`, `line`
 - `repeat_ended`: `label`, `seed`, `arm`, `state`, `known`, `measured`, `reason`, `seconds`
+- `anew_began`: `study`, `trial`, `epoch`, `epochs`; `anew_epoch`: `trial`, `line`
 - `note`: `text`, `warning`
 - `search_ended`: `study`, `stopped`, `interrupted`, `failed`, `trials` by state
 - `result`, the last: what `kdsearch status --json` prints, `report` (the page's path) and `interrupted`

@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 
 from kdsearch.events import (
+    AnewEpoch,
     Happening,
     Note,
     RepeatEnded,
@@ -20,7 +21,7 @@ from kdsearch.markup import printable
 from kdsearch.progress import words
 from kdsearch.progress.tally import Picture
 
-_TEACHER_SECONDS = 5.0
+_EPOCHS_SECONDS = 5.0
 
 
 def line(happening: Happening, picture: Picture) -> str | None:
@@ -40,6 +41,8 @@ def line(happening: Happening, picture: Picture) -> str | None:
             return words.repeats_began(picture.repeats)
         case RepeatEnded(record=run) if picture.repeats is not None:
             return words.repeat_ended(run, picture.repeats)
+        case AnewEpoch() if picture.anew is not None:
+            return words.anew_epoch(picture.anew)
         case Note(text=text):
             return text
         case SearchEnded(stopped=stopped) if stopped is not None:
@@ -47,9 +50,14 @@ def line(happening: Happening, picture: Picture) -> str | None:
     return None
 
 
-def is_last(happening: TeacherEpoch) -> bool:
-    """Whether the teacher's member is trained now."""
-    return bool(happening.line["epoch"] == happening.epochs)
+def on_the_way(happening: Happening, picture: Picture) -> bool:
+    """Whether it is an epoch, and not the last, of what is trained in this process: of these some are enough."""
+    match happening:
+        case TeacherEpoch(line=line, epochs=epochs):
+            return bool(line["epoch"] < epochs)
+        case AnewEpoch() if picture.anew is not None:
+            return picture.anew.done < picture.anew.epochs
+    return False
 
 
 def say(console: Console, text: str) -> None:
@@ -58,12 +66,12 @@ def say(console: Console, text: str) -> None:
 
 
 class Lines:
-    """A listener that prints one line per event, of the teacher's epochs one in a few seconds and the last."""
+    """A listener that prints one line per event, of epochs in this process one in a few seconds and the last."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._picture = Picture()
-        self._teacher_told = -_TEACHER_SECONDS
+        self._epoch_told = -_EPOCHS_SECONDS
 
     def __enter__(self) -> "Lines":
         return self
@@ -76,10 +84,10 @@ class Lines:
 
     def __call__(self, happening: Happening) -> None:
         self._picture.hear(happening)
-        if isinstance(happening, TeacherEpoch) and not is_last(happening):
-            if time.monotonic() - self._teacher_told < _TEACHER_SECONDS:
+        if on_the_way(happening, self._picture):
+            if time.monotonic() - self._epoch_told < _EPOCHS_SECONDS:
                 return
-            self._teacher_told = time.monotonic()
+            self._epoch_told = time.monotonic()
         if (told := line(happening, self._picture)) is not None:
             self.say(told)
 

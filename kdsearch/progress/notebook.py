@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from kdsearch.events import Happening, TeacherEpoch
+from kdsearch.events import AnewEpoch, Happening, TeacherEpoch
 from kdsearch.markup import printable
 from kdsearch.progress.draw import draw
-from kdsearch.progress.lines import is_last, line, went_wrong
+from kdsearch.progress.lines import line, on_the_way, went_wrong
 from kdsearch.progress.tally import Picture
 
 _WIDTH, _HEIGHT = 100, 40
@@ -65,7 +65,8 @@ class Notebook:
             self._picture.hear(happening)
             if went_wrong(happening) and (told := line(happening, self._picture)) is not None:
                 self._lines.append(printable(told))
-            last = isinstance(happening, TeacherEpoch) and is_last(happening)
+            epoch = isinstance(happening, TeacherEpoch | AnewEpoch)
+            last = epoch and not on_the_way(happening, self._picture)
             if last or time.monotonic() - self._shown > _SECONDS:
                 self._show()
 

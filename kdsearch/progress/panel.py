@@ -5,9 +5,9 @@ import threading
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from kdsearch.events import Happening, TeacherEpoch, TrialWaits
+from kdsearch.events import Happening, TrialWaits
 from kdsearch.progress.draw import draw
-from kdsearch.progress.lines import is_last, line, say
+from kdsearch.progress.lines import line, on_the_way, say
 from kdsearch.progress.tally import Picture
 
 _REFRESHES = 4
@@ -36,7 +36,7 @@ class LivePanel:
     def __call__(self, happening: Happening) -> None:
         with self._lock:
             self._picture.hear(happening)
-            told = line(happening, self._picture) if _is_kept(happening) else None
+            told = line(happening, self._picture) if _is_kept(happening, self._picture) else None
         if told is not None:
             self.say(told)
 
@@ -46,8 +46,6 @@ class LivePanel:
             return draw(self._picture, size.width, size.height)
 
 
-def _is_kept(happening: Happening) -> bool:
+def _is_kept(happening: Happening, picture: Picture) -> bool:
     """Whether its line stays above the panel: what the panel shows anyway and soon is history does not."""
-    if isinstance(happening, TeacherEpoch):
-        return is_last(happening)
-    return not isinstance(happening, TrialWaits)
+    return not on_the_way(happening, picture) and not isinstance(happening, TrialWaits)

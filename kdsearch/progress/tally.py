@@ -9,6 +9,8 @@ import numpy as np
 from kdsearch import pareto
 from kdsearch.accounting import shared_epochs, untrained_epochs
 from kdsearch.events import (
+    AnewBegan,
+    AnewEpoch,
     Happening,
     RepeatBegan,
     RepeatEnded,
@@ -26,6 +28,7 @@ from kdsearch.events import (
 )
 from kdsearch.progress.slots import Slots, Work
 from kdsearch.store import TrialRecord
+from kdsearch.training import Epoch
 
 Clock = Callable[[], float]
 
@@ -186,8 +189,37 @@ class RepeatsTally:
                     self.failed += 1
 
 
+class AnewTally:
+    """One recipe that is trained again: its epochs, its last line of the curve and the time left."""
+
+    def __init__(self, began: AnewBegan, now: Clock = time.monotonic) -> None:
+        self.trial = began.trial
+        self.epochs = began.epochs
+        self.done = began.epoch
+        self.line: Epoch = {}
+        self._before = began.epoch
+        self._now = now
+        self._begun = now()
+
+    @property
+    def elapsed(self) -> float:
+        return self._now() - self._begun
+
+    def seconds_left(self) -> float | None:
+        """From the pace of this call so far; None before its first epoch ended."""
+        made = self.done - self._before
+        return self.elapsed / made * (self.epochs - self.done) if made else None
+
+    def hear(self, happening: Happening) -> None:
+        if isinstance(happening, AnewEpoch):
+            self.done += 1
+            self.line = happening.line
+
+
 class Picture:
-    """All that listeners of this package show: the teacher's training, then the search, then runs on fresh seeds."""
+    """All that listeners of this package show: the teacher's training, then the search, then runs on fresh seeds; or
+    one recipe that is trained again.
+    """
 
     def __init__(self, now: Clock = time.monotonic) -> None:
         self.name = ""
@@ -195,6 +227,7 @@ class Picture:
         self.teacher: TeacherEpoch | None = None
         self.search: SearchTally | None = None
         self.repeats: RepeatsTally | None = None
+        self.anew: AnewTally | None = None
         self._now = now
         self._begun = now()
 
@@ -210,7 +243,11 @@ class Picture:
                 self.name, self.search = facts.name, SearchTally(happening, self._now)
             case RepeatsBegan(facts=facts):
                 self.name, self.repeats = facts.name, RepeatsTally(happening, self._now)
+            case AnewBegan(study=study):
+                self.name, self.anew = study, AnewTally(happening, self._now)
         if self.search is not None:
             self.search.hear(happening)
         if self.repeats is not None:
             self.repeats.hear(happening)
+        if self.anew is not None:
+            self.anew.hear(happening)

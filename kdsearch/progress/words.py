@@ -4,8 +4,9 @@ import math
 
 from kdsearch.events import SearchBegan, TeacherEpoch
 from kdsearch.ledger import RepeatRecord
-from kdsearch.progress.tally import RepeatsTally, SearchTally
+from kdsearch.progress.tally import AnewTally, RepeatsTally, SearchTally
 from kdsearch.store import TrialRecord
+from kdsearch.training import Epoch
 
 
 def clock(seconds: float) -> str:
@@ -28,11 +29,20 @@ def opening(began: SearchBegan, done: int) -> str:
 
 
 def teacher_epoch(happening: TeacherEpoch) -> str:
-    line = happening.line
-    return (
-        f"teacher{f' {happening.member}' if happening.member else ''}: epoch {line['epoch']}/{happening.epochs}, "
-        f"loss {line['loss']:.4f}, validation {line['validation_accuracy']:.2%}"
-    )
+    who = f"teacher{f' {happening.member}' if happening.member else ''}"
+    return f"{who}: epoch {happening.line['epoch']}/{happening.epochs}, {figures(happening.line)}"
+
+
+def anew_epoch(tally: AnewTally) -> str:
+    left = tally.seconds_left()
+    rest = f"; about {clock(left)} left" if left else ""
+    return f"trial {tally.trial} again: epoch {tally.done}/{tally.epochs}, {figures(tally.line)}{rest}"
+
+
+def figures(line: Epoch) -> str:
+    """The loss of an epoch, and the accuracy where its line has one."""
+    accuracy = f", validation {line['validation_accuracy']:.2%}" if "validation_accuracy" in line else ""
+    return f"loss {line['loss']:.4f}{accuracy}"
 
 
 def standing(tally: SearchTally) -> str:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdsearch.frame import front, pick
+from kdsearch.choice import pick
+from kdsearch.frame import front
 from kdsearch.mistakes import Mistake
 from kdsearch.report.charts.comparison import comparison_charts, comparison_numbers
 from kdsearch.report.columns import below, percent

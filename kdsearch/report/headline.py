@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdsearch.frame import front, hypervolume, pick
+from kdsearch.choice import pick
+from kdsearch.frame import front, hypervolume
 from kdsearch.report.columns import has, percent
 from kdsearch.report.material import Material
 from kdsearch.report.tables import counts

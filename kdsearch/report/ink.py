@@ -54,7 +54,7 @@ def legend_name(text: str) -> str:
 
 def height(accuracies: ArrayLike, validation: int) -> NDArray[np.float64]:
     """Where accuracies stand on a log scale of the errors: minus log10 of them, half of one of the `validation`
-    examples standing for none. `frame.pick` looks for the knee on the same scale.
+    examples standing for none. `choice.choose` looks for the knee on the same scale.
     """
     return -np.log10(1 - np.asarray(accuracies, dtype=np.float64) + 0.5 / validation)
 

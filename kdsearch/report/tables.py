@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kdsearch.choice import RULES, pick
 from kdsearch.confirm import ALONE
 from kdsearch.evidence import Interval
 from kdsearch.findings import ArmFinding, Finding
-from kdsearch.frame import RULES, comparable, front, hypervolume, pick
+from kdsearch.frame import comparable, front, hypervolume
 from kdsearch.importance import Importance
 from kdsearch.report.columns import below, has, percent, shown, student_columns
 from kdsearch.store import StudyFacts

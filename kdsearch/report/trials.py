@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from kdsearch.frame import RULES, front, pick
+from kdsearch.choice import RULES, pick
+from kdsearch.frame import front
 from kdsearch.report.columns import recipe_columns
 from kdsearch.report.material import Material
 from kdsearch.store import TrialRecord

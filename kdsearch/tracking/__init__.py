@@ -3,5 +3,6 @@
 from kdsearch.tracking.connection import check_store
 from kdsearch.tracking.links import run_links, study_pages
 from kdsearch.tracking.mirror import Mirror
+from kdsearch.tracking.registry import Registered, register
 
-__all__ = ["Mirror", "check_store", "run_links", "study_pages"]
+__all__ = ["Mirror", "Registered", "check_store", "register", "run_links", "study_pages"]

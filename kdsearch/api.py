@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kdsearch import frame as frames
@@ -25,6 +24,7 @@ from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
 from kdsearch.findings import findings_frame, of_member
 from kdsearch.interrupts import interrupts
+from kdsearch.lease import driven
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
@@ -230,8 +230,8 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
-    driven = bool(counts["running"]) and _driven(Workspace.chosen(workspace).study(name))
-    paused = sum(record.state == "running" and (record.waiting or not driven) for record in results.records)
+    at_work = bool(counts["running"]) and driven(Workspace.chosen(workspace).study(name))
+    paused = sum(record.state == "running" and (record.waiting or not at_work) for record in results.records)
     counts["paused"], counts["running"] = paused, counts["running"] - paused
     return {
         "study": name,
@@ -314,17 +314,6 @@ def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callab
     except Mistake as mistake:
         complain(f"the report has no links to MLflow: {mistake}")
         return {}
-
-
-def _driven(folder: Path) -> bool:
-    """Whether a driver is at work on the study in `folder`."""
-    try:
-        with FileLock(folder / "driver.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False  # no such folder here: the database is shared, the workspace is another's
 
 
 def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:

@@ -10,17 +10,15 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from kdsearch.budget import Budget
 from kdsearch.driver import Driver
 from kdsearch.events import Listener, SearchEnded, to_all
 from kdsearch.executors import Executor, Inline, Job, Local
-from kdsearch.files import writable
+from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Draft, Prepared, draft
 from kdsearch.sampling import check_first
@@ -69,7 +67,7 @@ def search(
     check_engine(engine, workers, address)
     tell = to_all(listeners)
     workspace.make()
-    with _only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)):
         storage = open_storage(storage_url or workspace.storage_url, create=True)
         planned = draft(source, workspace, study)
         store = Store(storage, study.name) if study.name in study_names(storage) else None
@@ -119,7 +117,7 @@ def confirm_study(
     check_engine(engine, workers, address)
     study = source.load()
     workspace.make()
-    with _only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)):
         storage = open_storage(storage_url or workspace.storage_url, create=create)
         planned = draft(source, workspace, study)
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
@@ -250,18 +248,3 @@ def check_fits(store: Store, planned: Draft) -> None:
                 f"the space gives another recipe for the parameters of stored trial {record.number} "
                 f"({record.params}) than it did then; {remedy}"
             )
-
-
-@contextmanager
-def _only_driver(folder: Path) -> Iterator[None]:
-    """Hold the study's lock, which the operating system releases when this process ends, however it ends."""
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # a moment's patience: `status` takes the lock for an instant to see whether a driver is alive
-        with FileLock(folder / "driver.lock", timeout=2):
-            yield
-    except Timeout:
-        raise Mistake(
-            f"another run of the study {folder.name!r} is at work in {folder.parent}; wait for it or stop it"
-        ) from None

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
+        "lease", "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
         "thinning", "threads", "workspace", "data", "data.",
     ],
     1: [

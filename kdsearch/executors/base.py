@@ -67,6 +67,10 @@ class Executor(Protocol):
         """Take a stop back, once no segment is running: what is submitted now runs to its end."""
         ...
 
+    def abandon(self, future: "Future[Progress | Failed]") -> None:
+        """End the worker that has this segment in its hands: it hangs. The future raises `LostError`; others go on."""
+        ...
+
     def shutdown(self) -> None:
         """End all workers, at once."""
         ...

@@ -46,5 +46,8 @@ class Inline:
     def go_on(self) -> None:
         self._stopping = False
 
+    def abandon(self, future: "Future[Progress | Failed]") -> None:
+        """Never asked for: a segment that is run here is over when `submit` returns."""
+
     def shutdown(self) -> None:
         pass

@@ -67,6 +67,7 @@ class Local:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._private / worker.EVENTS))
         self._socket.setblocking(False)
+        self._running: dict[Future[Progress | Failed], Future[bytes]] = {}
         self._pool = ProcessPool(
             max_workers=capacity,
             initializer=worker.enter,
@@ -80,8 +81,14 @@ class Local:
         future: Future[Progress | Failed] = Future()
         # by value where the student's class is a notebook's own, by name where its module is a study file
         running = self._pool.schedule(worker.work, args=(cloudpickle.dumps(segment),))
+        self._running[future] = running
+        future.add_done_callback(lambda over: self._running.pop(over, None))
         running.add_done_callback(lambda done: _pass_on(done, future))
         return future
+
+    def abandon(self, future: "Future[Progress | Failed]") -> None:
+        if (running := self._running.get(future)) is not None:
+            running.cancel()  # Pebble ends the process and starts another
 
     def wait(
         self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
@@ -123,7 +130,7 @@ def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]") -> None
     import cloudpickle
 
     if done.cancelled():
-        future.set_exception(LostError("the pool was shut down"))
+        future.set_exception(LostError("its worker was ended"))
         return
     error = done.exception()
     if isinstance(error, ProcessExpired):

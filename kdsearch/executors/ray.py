@@ -110,6 +110,10 @@ class Cluster:
     def go_on(self) -> None:
         self._asked("go_on")
 
+    def abandon(self, future: "Future[Progress | Failed]") -> None:
+        if (ref := self._refs.get(future)) is not None:
+            ray.cancel(ref, force=True)
+
     def __enter__(self) -> "Cluster":
         return self
 

@@ -28,6 +28,9 @@ FORMAT = 1
 _FACTS = "kdsearch"
 _SESSIONS = "sessions"
 
+_compatible: set[str] = set()
+"""URLs of databases whose schema this process found to be this Optuna's: looking takes longer than opening."""
+
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
 
@@ -164,7 +167,9 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     try:
         if parsed.get_backend_name() == "sqlite":
             _check_sqlite(parsed, shown, create)
-        return get_storage(RDBStorage(url))
+        storage = get_storage(RDBStorage(url, skip_compatibility_check=url in _compatible))
+        _compatible.add(url)
+        return storage
     except (ModuleNotFoundError, ImportError, exc.NoSuchModuleError) as error:
         raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
     except exc.OperationalError as error:

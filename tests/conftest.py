@@ -1,5 +1,6 @@
 """Fixtures that several tests share: tiny data whose classes can be learned, and a teacher of it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,16 @@ from tests.browser import chromium, opened  # noqa: F401 - fixtures
 settings.register_profile("kdsearch", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("kdsearch")
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each xdist worker, and all that its tests start, keeps to one core: processes that share cores while torch's
+    threads spin for one another take many times as long, and each default of "one worker a core" costs an import.
+    """
+    worker = getattr(config, "workerinput", {}).get("workerid", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(autouse=True)

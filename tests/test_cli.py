@@ -13,6 +13,7 @@ from rich.console import Console
 
 from kdsearch import api, cli
 from kdsearch.tables import show_front
+from tests.commands import kdsearch
 from tests.studies_for_tests import with_moods, write_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,18 +27,6 @@ def done(tmp_path_factory):
     ran = kdsearch("run", path, "--workspace", folder / "runs", "--engine", "inline", "--no-confirm", cwd=folder)
     assert ran.returncode == 0, ran.stderr
     return folder, ran.stdout
-
-
-def kdsearch(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "kdsearch.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture

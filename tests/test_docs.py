@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kdsearch.cli import parser
+from tests.commands import kdsearch
 from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ def environment(place: Path) -> dict[str, str]:
     ours = ("KDSEARCH_WORKSPACE", "KDSEARCH_DATA", "MLFLOW_TRACKING_URI")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     path = f"{place / 'bin'}{os.pathsep}{kept['PATH']}"
-    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KDSEARCH_CACHE": str(place / "c")}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "KDSEARCH_CACHE": str(place / "c")}
 
 
 def served(command: str, place: Path) -> None:
@@ -51,6 +52,12 @@ def served(command: str, place: Path) -> None:
     with serving(*shlex.split(command)[1:], KDSEARCH_WORKSPACE=str(place / "runs")) as server:
         status, said = server.end()
     assert status == 0, said
+
+
+def run(command: str, place: Path) -> "subprocess.CompletedProcess[str]":
+    if command.startswith("kdsearch "):
+        return kdsearch(*shlex.split(command, comments=True)[1:], cwd=place, environment=environment(place))
+    return subprocess.run(["bash", "-c", command], cwd=place, env=environment(place), capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -66,9 +73,7 @@ def test_all_that_a_guide_says_works(guide, place):
                 if command.startswith(SERVERS):
                     served(command, place)
                     continue
-                ran = subprocess.run(
-                    ["bash", "-c", command], cwd=place, env=environment(place), capture_output=True, text=True
-                )
+                ran = run(command, place)
                 assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
 
 

@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 from datetime import datetime, timedelta
@@ -44,6 +43,7 @@ from kdsearch.progress import JsonLog, listener
 from kdsearch.progress.jsonlog import event_name
 from kdsearch.progress.lines import Lines, Quiet
 from kdsearch.progress.panel import LivePanel
+from tests.commands import kdsearch
 from tests.events_for_tests import began, facts, line, repeat, trial
 from tests.studies_for_tests import with_moods, write_study
 
@@ -195,12 +195,6 @@ def test_a_script_sees_progress_if_it_asks_for_it(tmp_path, capsys):
 CHATTY = ("    whole = digits()\n", '    whole = digits()\n    print("loading")\n    os.system("echo from a child")\n')
 
 
-def kdsearch(*arguments, cwd):
-    command = [sys.executable, "-m", "kdsearch.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=300)
-
-
 def test_the_json_log_of_a_real_run_adds_up_whatever_the_study_prints(tmp_path):
     path = write_study(tmp_path, CHATTY, with_moods("good", "fails"), ("trials=4", "trials=5"))
     options = ("--workspace", tmp_path / "runs", "--engine", "inline", "--no-confirm", "--json-log")
@@ -222,7 +216,7 @@ def test_the_json_log_of_a_real_run_adds_up_whatever_the_study_prints(tmp_path):
     assert len(repeats) == next(one for one in confirmed if one["event"] == "repeats_began")["wanted"]
     assert confirmed[-1]["findings"]
     quiet = kdsearch("run", path, *options[:5], "--quiet", cwd=tmp_path)
-    said = quiet.stdout.split("from a child\n")[1]  # what the study prints is its own affair
+    said = quiet.stdout.replace("from a child", "").replace("loading", "")  # what the study prints is its own affair
     assert said.lstrip().startswith("teacher: ") and "trial" in said
     assert "study small" not in quiet.stdout + quiet.stderr
 

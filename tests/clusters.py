@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -32,9 +33,16 @@ class Machines:
 
     def add_without(self, folder: Path, **resources):
         """A machine on which `folder` is empty: it has a file system of its own in that place."""
-        failed = []
+        failed, started = [], threading.Event()
 
         def start() -> None:
+            try:
+                mount_and_add()
+            finally:
+                started.set()
+            threading.Event().wait()  # for ever: processes are told to end with the thread that started them
+
+        def mount_and_add() -> None:
             # of this thread alone, and of the processes that it starts
             if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS):
                 failed.append(os.strerror(ctypes.get_errno()))
@@ -44,11 +52,11 @@ class Machines:
                 if ran.returncode:
                     failed.append(ran.stderr.strip())
                     return
-            self.add(**resources)
+            with patch("ray._private.utils.set_sigterm_handler"):  # which is for main threads only
+                self.add(**resources)
 
-        thread = threading.Thread(target=start)
-        thread.start()
-        thread.join()
+        threading.Thread(target=start, daemon=True).start()
+        started.wait()
         if failed:
             pytest.skip(f"no file system of its own can be mounted for a process here: {failed[0]}")
 

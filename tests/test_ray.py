@@ -100,7 +100,6 @@ def test_a_board_that_is_lost_costs_nothing_and_segments_leave_nothing_in_the_st
     busy.stop()
     assert busy.submit(segment(prepared)).result(timeout=60).state.epoch == 1
     busy.go_on()
-    del slow
     assert wait_until(lambda: references() <= before, 20), (before, references())
 
 
@@ -117,7 +116,7 @@ def test_a_machine_that_does_not_see_the_files_gets_them_and_shares_of_its_gpu_a
     job = job_of(prepared)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the machine that is started now
-    machines.add_without(job.folder, cpus=3, num_gpus=1)
+    machines.add_without(job.folder, cpus=2, num_gpus=1)
     engine = on_ray(machines, job, gpus=0.5)
     try:
         assert engine.capacity == 2
@@ -135,68 +134,81 @@ RUN = """
 import signal, sys
 from kdsearch import api
 seen = lambda happening: print(type(happening).__name__, signal.getsignal(signal.SIGTERM).__module__, flush=True)
-results = api.run(sys.argv[1], workspace=sys.argv[2], workers=1, engine="ray", address=sys.argv[3] or None, track=False,
-                  confirm=False, listeners=[seen])
+results = api.run(sys.argv[1], workspace=sys.argv[2], workers=1, engine="ray", track=False, confirm=False,
+                  listeners=[seen])
 print("ended", results.ended.interrupted, flush=True)
 """
 
 
-@pytest.fixture
-def driver(tmp_path):
-    """Starts drivers of trials of many slow epochs, each in a process group of its own, and waits for an epoch."""
+def test_ctrl_c_keeps_what_is_under_way_and_leaves_no_process_of_a_ray_of_ones_own(tmp_path):
     path = write_study(
         tmp_path, with_moods("slow"), ("epochs=3", "epochs=60"), ("segment_epochs=2", "segment_epochs=5")
     )
-    begun = []
-
-    def start(address=""):
-        begun.append(
-            subprocess.Popen(
-                [sys.executable, "-c", RUN, str(path), str(tmp_path / "runs"), address],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-        )
-        said = ""
-        for line in begun[0].stdout:
-            said += line
-            if line.startswith("TrialEpoch"):
-                return begun[0], said
-        raise AssertionError(said)
-
-    yield start
-    for process in begun:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-
-
-def test_ctrl_c_keeps_what_is_under_way_and_leaves_no_process_of_a_ray_of_ones_own(driver, tmp_path):
-    process, said = driver()
+    driver = started(RUN, str(path), str(tmp_path / "runs"))
+    said = heard_until(driver, "TrialEpoch")
     assert "TrialEpoch kdsearch.interrupts" in said, "Ray's own SIGTERM would keep nothing"
-    members = group_members(process.pid)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to Ray's processes and the workers too
-    said += process.stdout.read()
-    assert process.wait(timeout=120) == 0, said
+    members = group_members(driver.pid)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to Ray's processes and the workers too
+    said += driver.communicate(timeout=120)[0]
+    assert driver.returncode == 0, said
     assert "ended True" in said
     assert "Traceback" not in said
     kept = list((tmp_path / "runs" / "small" / "checkpoints").glob("*.safetensors"))
     assert len(kept) == 1
     assert len(members) > 3
-    assert wait_until(lambda: group_members(process.pid) == [], 30), group_members(process.pid)
+    assert wait_until(lambda: group_members(driver.pid) == [], 30), group_members(driver.pid)
 
 
-def test_a_killed_drivers_tasks_and_board_end(driver, machines):
+HOLD = """
+import sys, time
+import ray
+from kdsearch.executors.ray_board import exchanged, started_board
+ray.init(sys.argv[1], log_to_driver=False)
+board = started_board()
+exchanged(board, stopping=False)
+task = ray.remote(num_cpus=1, max_retries=0)(lambda board: time.sleep(600)).remote(board)
+time.sleep(1)
+print("holds", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_drivers_tasks_and_board_end(machines):
     machines.one()
-    assert wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], 30)
-    process, _ = driver(machines.address)
-    assert ray.available_resources().get("CPU", 0) == ray.cluster_resources()["CPU"] - 1
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], 30)
+
+    def held():
+        return ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
+
+    assert wait_until(lambda: held() == 0, 30)
+    driver = started(HOLD, machines.address)
+    heard_until(driver, "holds")
+    assert wait_until(lambda: held() == 1, 30)
+    driver.kill()
+    driver.communicate()
+    assert wait_until(lambda: held() == 0, 30)
+    alive = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
+    assert not [actor for actor in alive if actor["JobID"] != ray.get_runtime_context().get_job_id()]
+
+
+def started(code, *arguments):
+    """A Python process in a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def heard_until(process, word):
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith(word):
+            return said
+    raise AssertionError(said)
 
 
 def test_what_ray_says_of_a_task_is_told_apart():

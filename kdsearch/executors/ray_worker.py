@@ -1,9 +1,13 @@
-"""What a worker on Ray does with a segment. Ray keeps its process for further ones, and the study with it."""
+"""What a worker on Ray does with a segment. Ray keeps its process for further ones, and the study with it.
+
+A student trains on the GPU, or the share of one, that Ray gave to its segment, where torch can use it.
+"""
 
 from dataclasses import replace
 from typing import Any
 
 import cloudpickle
+import ray
 import torch
 
 from kdsearch.executors.base import Job, load_job, run_segment
@@ -32,8 +36,9 @@ def work(pickled_job: bytes, files: dict[str, Any], board: Any, trial: int, pick
         return bytes(cloudpickle.dumps(error))
     data, signals = _ready[pickled_job]
     segment = cloudpickle.loads(pickled_segment)
+    device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
     def on_epoch(line: Epoch) -> bool:
         return told(board, {"trial": trial, "line": line})
 
-    return bytes(cloudpickle.dumps(run_segment(segment, data, signals, on_epoch)))
+    return bytes(cloudpickle.dumps(run_segment(segment, data, signals, on_epoch, device)))

@@ -172,7 +172,9 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     try:
         if address is None:
             # "local": never a cluster that happens to be there, in RAY_ADDRESS or on this machine
-            ray.init("local", num_cpus=workers or _cores(), include_dashboard=False, **quiet)
+            ray.init(
+                "local", num_cpus=workers or _cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
+            )
         else:
             ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:

@@ -268,6 +268,21 @@ def test_gpus_and_addresses_are_for_ray(machines, prepared):  # noqa: F811
 
     with pytest.raises(Mistake, match="for --engine ray; the engine is local"):
         check_engine("local", None, None, 0.5)
-    for address in ("ray://127.0.0.1:10001", "127.0.0.1:1"):
-        with pytest.raises(Mistake, match=r"HOST:PORT|is connected to the Ray at"), cluster(None, 1, address):
-            pass
+    with pytest.raises(Mistake, match="is connected to the Ray at"), cluster(None, 1, "127.0.0.1:1"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://127.0.0.1:10001", "must be HOST:PORT"),
+        ("somewhere", "must be HOST:PORT"),
+        ("127.0.0.1:1", "no Ray cluster answers"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_of_no_cluster_is_told_at_once(address, said):
+    from kdsearch.executors.ray import _check_reachable
+
+    with pytest.raises(Mistake, match=said):
+        _check_reachable(address)

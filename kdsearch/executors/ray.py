@@ -8,6 +8,7 @@ engine's making has a token, as Ray's default is, and one that is there is asked
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -159,29 +160,27 @@ def cluster(job: Job, workers: int | None, address: str | None, gpus: float = 0.
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     """Be connected to Ray within. A connection that the caller's process has already is used, and left as it is."""
-    if address is not None and "://" in address:
-        raise Mistake(f"--address must be HOST:PORT of the cluster's head, or auto, got {address!r}")
     if ray.is_initialized():
         here = ray.get_runtime_context().gcs_address
         if address not in (None, "auto", here):
             raise Mistake(f"this process is connected to the Ray at {here}, not {address}; call ray.shutdown() before")
         yield
         return
+    if address not in (None, "auto"):
+        _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     polite = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
             # "local": never a cluster that happens to be there, in RAY_ADDRESS or on this machine
-            ray.init(
-                "local", num_cpus=workers or _cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-            )
+            ray.init("local", num_cpus=workers or _cores(), include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         where = "no Ray can be started here" if address is None else f"no Ray cluster can be used at {address!r}"
-        started = "start one with `ray start --head`, or leave --address out"
-        way_out = "use --engine local" if address is None else started
+        look = "see that this user has its token (~/.ray/auth_token) and its version of Ray, or leave --address out"
+        way_out = "use --engine local" if address is None else look
         raise Mistake(f"{where} ({said}); {way_out}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -190,6 +189,19 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `Mistake` where nobody listens: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "//" in host:
+        raise Mistake(f"--address must be HOST:PORT of the cluster's head, or auto, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_SECONDS / 4).close()
+    except (OSError, OverflowError) as error:
+        raise Mistake(
+            f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, or leave --address out"
+        ) from None
 
 
 def _await_room(workers: int | None, gpus: float, *, own: bool) -> None:

@@ -72,13 +72,14 @@ class Machines:
 
 @pytest.fixture(scope="session")
 def machines():
-    ray = pytest.importorskip("ray", reason="the engine ray needs the extra ray")
+    pytest.importorskip("ray", reason="the engine ray needs the extra ray")
+    from kdsearch.executors.ray import _connected
+
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     made = Machines()
-    ray.init(made.address, log_to_driver=False, logging_level="ERROR")
-    yield made
-    ray.shutdown()
+    with _connected(made.address, None):
+        yield made
     made.cluster.shutdown()
     os.environ.pop("PYTHONPATH")
     if before is not None:

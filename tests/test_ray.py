@@ -31,7 +31,7 @@ def tidy(results):
     }
 
 
-def test_a_machine_that_dies_costs_its_segments_and_one_that_comes_takes_them(machines, tmp_path):
+def test_a_machine_that_dies_costs_its_segments_and_one_that_comes_takes_them(machines, tmp_path, capfd):
     path = write_study(
         tmp_path, ("trials=4", 'trials=6, sampler="random", segment_epochs=1'), (", segment_epochs=2", "")
     )
@@ -56,6 +56,7 @@ def test_a_machine_that_dies_costs_its_segments_and_one_that_comes_takes_them(ma
     )
     assert killed
     assert tidy(results) == tidy(undisturbed)
+    assert "raylet" not in capfd.readouterr().out, "standard output is for events"
     assert ray.is_initialized(), "a connection that was there before is left as it is"
 
 

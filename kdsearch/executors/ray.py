@@ -23,6 +23,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # CPU tasks ma
 
 import cloudpickle
 import ray
+from ray._private import worker as ray_worker_module
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from kdsearch.events import TrialEpoch
@@ -169,6 +170,8 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     if address not in (None, "auto"):
         _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    # of a machine that dies Ray would print pages, to standard output, which is for events; its log files have them
+    vars(ray_worker_module)["print_to_stdstream"] = lambda *_, **__: None
     polite = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
@@ -200,7 +203,7 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_SECONDS / 4).close()
     except (OSError, OverflowError) as error:
         raise Mistake(
-            f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, or leave --address out"
+            f"no Ray cluster answers at {address!r} ({error}); start one with ray start --head, or leave --address out"
         ) from None
 
 

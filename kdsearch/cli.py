@@ -235,7 +235,14 @@ def _engine(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--address",
         metavar="ADDRESS",
-        help="of a running Ray cluster, or auto; else --engine ray starts one here",
+        help="HOST:PORT of a running Ray cluster's head, or auto; else --engine ray starts one here",
+    )
+    command.add_argument(
+        "--gpus-per-trial",
+        type=_above_zero,
+        default=0.0,
+        metavar="X",
+        help="GPUs that Ray gives a segment, also a share: 0.25 has four of them train on one (default: none)",
     )
 
 

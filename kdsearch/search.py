@@ -45,6 +45,7 @@ def search(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    gpus_per_trial: float = 0.0,
     budget: Mapping[str, float | None] | None = None,
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
@@ -64,7 +65,7 @@ def search(
     study = study if study is not None else source.load()
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    check_engine(engine, workers, address)
+    check_engine(engine, workers, address, gpus_per_trial)
     tell = to_all(listeners)
     workspace.make()
     with only_driver(workspace.study(study.name)):
@@ -76,7 +77,7 @@ def search(
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
         most = _most(planned_budget, records) if then is None else None
-        workers_of = partial(_workers, engine, workers, address, most)
+        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, most)
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
@@ -107,6 +108,7 @@ def confirm_study(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    gpus_per_trial: float = 0.0,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -114,7 +116,7 @@ def confirm_study(
 
     A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
     """
-    check_engine(engine, workers, address)
+    check_engine(engine, workers, address, gpus_per_trial)
     study = source.load()
     workspace.make()
     with only_driver(workspace.study(study.name)):
@@ -123,7 +125,7 @@ def confirm_study(
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        workers_of = partial(_workers, engine, workers, address, None)
+        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, None)
         with _made_ready(planned, workers_of, to_all(listeners), stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
@@ -152,7 +154,7 @@ def _made_ready(
 
 
 def _workers(
-    engine: str, workers: int | None, address: str | None, most: int | None, job: Job
+    engine: str, workers: int | None, address: str | None, gpus_per_trial: float, most: int | None, job: Job
 ) -> "AbstractContextManager[Executor] | None":
     """The engine's workers, no more than `most` unless a number was asked for; None for inline, which has none."""
     if engine == "inline":
@@ -160,15 +162,22 @@ def _workers(
     if engine == "ray":
         from kdsearch.executors.ray import cluster  # an extra: not everybody has Ray
 
-        return cluster(job, workers, address)
+        return cluster(job, workers, address, gpus_per_trial)
     wanted = workers or cores()
     return Local(job, max(1, min(wanted, most)) if most is not None else wanted)
 
 
-def check_engine(engine: str, workers: int | None, address: str | None = None) -> None:
+def check_engine(engine: str, workers: int | None, address: str | None = None, gpus_per_trial: float = 0.0) -> None:
     """Raise `Mistake` where such workers cannot be had."""
     if address is not None and engine != "ray":
         raise Mistake(f"--address is of a Ray cluster, for --engine ray; the engine is {engine}")
+    if gpus_per_trial and engine != "ray":
+        raise Mistake(f"--gpus-per-trial is for --engine ray; the engine is {engine}, which trains on processors")
+    if gpus_per_trial and not _gives_gpus(gpus_per_trial):
+        raise Mistake(
+            "gpus_per_trial must be a share of one GPU, 0.0001 to 1, or a whole number of them, got "
+            f"{gpus_per_trial!r}; a student trains on one"
+        )
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise Mistake("the engine ray needs Ray, which is not installed; pip install 'kdsearch[ray]'")
     if workers is not None and workers <= 0:
@@ -179,6 +188,11 @@ def check_engine(engine: str, workers: int | None, address: str | None = None) -
         raise Mistake(
             f"the engine inline runs one trial at a time, got {workers} workers; leave them out, or use local"
         )
+
+
+def _gives_gpus(share: float) -> bool:
+    """Whether Ray can give a task so many GPUs."""
+    return 0.0001 <= share <= 1 or (math.isfinite(share) and share > 1 and share == int(share))
 
 
 def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:

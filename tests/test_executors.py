@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from kdsearch.space import replay
 from kdsearch.study import Source
 from kdsearch.trial import Failed, Progress, Seeds, Segment, advance
 from kdsearch.workspace import Workspace
+from tests.clusters import on_ray
 from tests.studies_for_tests import with_moods, write_study
 
 PARAMS = {"width": 6, "start": "pretrain", "temperature": 4.0, "alpha": 0.9}
@@ -43,31 +45,28 @@ def job_of(prepared):
 
 
 @pytest.fixture(scope="module")
-def ray_here():
-    """A Ray of this machine's own, which all tests of this file share: it takes seconds to start."""
-    ray = pytest.importorskip("ray", reason="the engine ray needs the extra ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+def engines(prepared):
+    """One executor of each kind for all tests of the contract, made when first asked for: workers cost seconds."""
+    with ExitStack() as stack:
+        yield {"stack": stack}
 
 
-@pytest.fixture(params=["inline", "local", "ray"])
-def executor(request, prepared):
-    if request.param == "ray":
-        request.getfixturevalue("ray_here")
-    made = {
-        "inline": lambda: Inline(prepared.data, prepared.signals),
-        "local": lambda: Local(job_of(prepared), 2),
-        "ray": lambda: _on_ray(job_of(prepared), 2),
-    }[request.param]()
-    yield made
-    made.shutdown()
-
-
-def _on_ray(job, workers):
-    from kdsearch.executors.ray import Cluster
-
-    return Cluster(job, workers)
+@pytest.fixture(
+    params=["inline", "local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))],
+)
+def executor(request, prepared, engines):
+    kind = request.param
+    if kind not in engines:
+        made = {
+            "inline": lambda: Inline(prepared.data, prepared.signals),
+            "local": lambda: Local(job_of(prepared), 2),
+            "ray": lambda: on_ray(request.getfixturevalue("machines"), job_of(prepared), workers=2),
+        }[kind]()
+        engines["stack"].callback(made.shutdown)
+        engines[kind] = made
+    yield engines[kind]
+    engines[kind].go_on()
+    engines[kind].events()
 
 
 def segment(prepared, mood="good", upto=3, state=None, trial=7):

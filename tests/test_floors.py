@@ -45,7 +45,7 @@ TRAINING_FLOORS = range(4)
 HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
-    "ray": {"executors.ray"},
+    "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),

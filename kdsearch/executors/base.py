@@ -92,10 +92,12 @@ def load_job(job: Job) -> tuple[Study, Data, Signals]:
     return study, data, Signals(teacher, job.teacher_key, data, job.folder / "signals", study.signals_gb)
 
 
-def run_segment(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool]) -> Progress | Failed:
+def run_segment(
+    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool], device: str = "cpu"
+) -> Progress | Failed:
     """`advance`, with whatever the trial's own code raises turned into a `Failed`."""
     try:
-        return advance(segment, data, signals, on_epoch)
+        return advance(segment, data, signals, on_epoch, device)
     except DivergedError as error:
         return Failed(trial=segment.trial, reason=str(error), trace="")
     except Exception as error:

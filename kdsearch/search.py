@@ -45,6 +45,8 @@ def search(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     budget: Mapping[str, float | None] | None = None,
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
@@ -54,17 +56,18 @@ def search(
     """Run or continue a study until its budget is used.
 
     `study` is `source`'s, loaded already; `storage_url` the workspace's SQLite database by default; `workers` the
-    number of cores; `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
+    number of cores, each with at most `worker_memory_gb` of memory of its own; `stall_minutes` replaces the study's;
+    `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
     that does (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
     running trials are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found
     before the teacher is trained. `then` is called with the same workers once the search is over, unless it failed or
     was stopped. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
     `StopRequestedError` if stopped while the teacher is trained.
     """
-    study = study if study is not None else source.load()
+    study = _patient(study if study is not None else source.load(), stall_minutes)
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    check_engine(engine, workers, address)
+    check_engine(engine, workers, address, worker_memory_gb)
     tell = to_all(listeners)
     workspace.make()
     with only_driver(workspace.study(study.name)):
@@ -76,7 +79,7 @@ def search(
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
         most = _most(planned_budget, records) if then is None else None
-        workers_of = partial(_workers, engine, workers, address, most)
+        workers_of = partial(_workers, engine, workers, address, worker_memory_gb, most)
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
@@ -107,6 +110,8 @@ def confirm_study(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -114,8 +119,8 @@ def confirm_study(
 
     A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
     """
-    check_engine(engine, workers, address)
-    study = source.load()
+    check_engine(engine, workers, address, worker_memory_gb)
+    study = _patient(source.load(), stall_minutes)
     workspace.make()
     with only_driver(workspace.study(study.name)):
         storage = open_storage(storage_url or workspace.storage_url, create=create)
@@ -123,7 +128,7 @@ def confirm_study(
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        workers_of = partial(_workers, engine, workers, address, None)
+        workers_of = partial(_workers, engine, workers, address, worker_memory_gb, None)
         with _made_ready(planned, workers_of, to_all(listeners), stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
@@ -152,7 +157,7 @@ def _made_ready(
 
 
 def _workers(
-    engine: str, workers: int | None, address: str | None, most: int | None, job: Job
+    engine: str, workers: int | None, address: str | None, memory_gb: float | None, most: int | None, job: Job
 ) -> "AbstractContextManager[Executor] | None":
     """The engine's workers, no more than `most` unless a number was asked for; None for inline, which has none."""
     if engine == "inline":
@@ -162,11 +167,21 @@ def _workers(
 
         return cluster(job, workers, address)
     wanted = workers or cores()
-    return Local(job, max(1, min(wanted, most)) if most is not None else wanted)
+    return Local(job, max(1, min(wanted, most)) if most is not None else wanted, memory_gb)
 
 
-def check_engine(engine: str, workers: int | None, address: str | None = None) -> None:
+def _patient(study: Study, stall_minutes: float | None) -> Study:
+    return study if stall_minutes is None else replace(study, stall_minutes=stall_minutes)
+
+
+def check_engine(
+    engine: str, workers: int | None, address: str | None = None, worker_memory_gb: float | None = None
+) -> None:
     """Raise `Mistake` where such workers cannot be had."""
+    if worker_memory_gb is not None and engine != "local":
+        raise Mistake(f"--worker-memory limits the processes of the engine local; the engine is {engine}")
+    if worker_memory_gb is not None and not 0 < worker_memory_gb < math.inf:
+        raise Mistake(f"a worker's memory must be above 0 GB, got {worker_memory_gb}")
     if address is not None and engine != "ray":
         raise Mistake(f"--address is of a Ray cluster, for --engine ray; the engine is {engine}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:

@@ -12,15 +12,12 @@ from kdsearch.data.kept import load_data
 from kdsearch.events import TrialEpoch
 from kdsearch.files import DamagedError
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.processes import LostError as LostError  # one class for all engines
 from kdsearch.signals import Signals
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, freeze
 from kdsearch.training import DivergedError, Epoch
 from kdsearch.trial import Failed, Progress, Segment, advance
-
-
-class LostError(Exception):
-    """A worker died with this segment in its hands; the segment can be run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +62,10 @@ class Executor(Protocol):
 
     def go_on(self) -> None:
         """Take a stop back, once no segment is running: what is submitted now runs to its end."""
+        ...
+
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        """Whether a worker has taken this segment up, rather than that it waits for one."""
         ...
 
     def abandon(self, future: "Future[Progress | Failed]") -> None:

@@ -46,6 +46,9 @@ class Inline:
     def go_on(self) -> None:
         self._stopping = False
 
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        return True
+
     def abandon(self, future: "Future[Progress | Failed]") -> None:
         """Never asked for: a segment that is run here is over when `submit` returns."""
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet, WeakValueDictionary
 
 # before the import, which reads them
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -60,6 +61,8 @@ class Cluster:
         self._files = _Files(job.folder)
         self._task = ray.remote(num_cpus=cpus, max_retries=0)(_work)
         self._refs: dict[Future[Progress | Failed], Any] = {}
+        self._by_trial: WeakValueDictionary[int, Future[Progress | Failed]] = WeakValueDictionary()
+        self._taken_up: WeakSet[Future[Progress | Failed]] = WeakSet()
         self._out_of_sight: deque[tuple[Segment, Future[Progress | Failed]]] = deque()
 
     @property
@@ -76,11 +79,12 @@ class Cluster:
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         future: Future[Progress | Failed] = Future()
         future.add_done_callback(lambda over: self._refs.pop(over, None))
+        self._by_trial[segment.trial] = future
         self._begin(segment, future, {})
         return future
 
     def _begin(self, segment: Segment, future: "Future[Progress | Failed]", files: dict[str, Any]) -> None:
-        ref = self._task.remote(self._job, files, self._board, cloudpickle.dumps(segment))
+        ref = self._task.remote(self._job, files, self._board, segment.trial, cloudpickle.dumps(segment))
         self._refs[future] = ref
 
         def ended(done: "Future[bytes]") -> None:
@@ -102,7 +106,14 @@ class Cluster:
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
     def events(self) -> list[TrialEpoch]:
-        return [TrialEpoch(message["trial"], message["line"]) for message in self._asked("take")]
+        told = self._asked("take")
+        for message in told:
+            if message["line"] is None and (future := self._by_trial.get(message["trial"])) is not None:
+                self._taken_up.add(future)
+        return [TrialEpoch(message["trial"], message["line"]) for message in told if message["line"] is not None]
+
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        return future in self._taken_up
 
     def stop(self) -> None:
         self._asked("stop")
@@ -215,8 +226,9 @@ def _started_board() -> Any:
 _ready: dict[bytes, Any] = {}
 
 
-def _work(pickled_job: bytes, files: dict[str, Any], board: Any, pickled_segment: bytes) -> bytes:
+def _work(pickled_job: bytes, files: dict[str, Any], board: Any, trial: int, pickled_segment: bytes) -> bytes:
     """Run a segment; gives a pickled Progress, Failed, or the Mistake that keeps this worker from working at all."""
+    board.tell.remote({"trial": trial, "line": None})  # taken up
     try:
         if pickled_job not in _ready:
             job: Job = cloudpickle.loads(pickled_job)

@@ -25,7 +25,7 @@ from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, sound_database, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
@@ -70,7 +70,7 @@ def search(
     check_engine(engine, workers, address, worker_memory_gb)
     tell = to_all(listeners)
     workspace.make()
-    with only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
         storage = open_storage(storage_url or workspace.storage_url, create=True)
         planned = draft(source, workspace, study)
         store = Store(storage, study.name) if study.name in study_names(storage) else None
@@ -122,7 +122,7 @@ def confirm_study(
     check_engine(engine, workers, address, worker_memory_gb)
     study = _patient(source.load(), stall_minutes)
     workspace.make()
-    with only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
         storage = open_storage(storage_url or workspace.storage_url, create=create)
         planned = draft(source, workspace, study)
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
@@ -151,7 +151,7 @@ def _made_ready(
         prepared = planned.ready(listener=tell, stopping=stopping, measure=measure)
         yield prepared, Inline(prepared.data, prepared.signals, stopping)
         return
-    planned.keep_data()
+    planned.keep_data(tell)
     with workers as executor:
         yield planned.ready(listener=tell, stopping=stopping, measure=measure), executor
 

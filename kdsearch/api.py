@@ -57,6 +57,8 @@ def run(
     engine: str = "local",
     address: str | None = None,
     gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     smoke: bool = False,
     confirm: bool = True,
     listeners: Sequence[Listener] = (),
@@ -69,7 +71,9 @@ def run(
     one point of the teacher, each with the same student alone, on five fresh seeds (two with `smoke`).
 
     `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
-    rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
+    rule of early stopping ("none" for none), `stall_minutes` its patience with a segment that makes no progress (0: no
+    end of it). A worker with more than `worker_memory_gb` gigabytes of its own is ended and replaced. `study` is a
+    study file or a `Study` made in a script or a notebook.
     Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once.
     `progress` is shown in a notebook, in one display that is kept up to date, and not in a script, unless it is True or
     False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
@@ -102,6 +106,8 @@ def run(
             address=address,
             gpus_per_trial=gpus_per_trial,
             workers=workers,
+            stall_minutes=stall_minutes,
+            worker_memory_gb=worker_memory_gb,
             budget={"trials": trials, "minutes": minutes, "epochs": epochs, "patience": patience},
             rule=stopping,
             listeners=heard,
@@ -127,6 +133,8 @@ def confirm_study(
     engine: str = "local",
     address: str | None = None,
     gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     listeners: Sequence[Listener] = (),
     progress: bool | None = None,
     track: bool = True,
@@ -139,8 +147,8 @@ def confirm_study(
     differ in that choice alone are trained instead. `trials` are the members: by default the whole front, in a
     comparison the three that a search confirms. What was trained before is not trained again, and an interrupted call
     is gone on with by the same call. `study` is a stored study's name, or a study file or `Study`, which need not have
-    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress` and `complain`
-    are as for `run`. Raises `Mistake`.
+    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress`,
+    `complain`, `stall_minutes` and `worker_memory_gb` are as for `run`. Raises `Mistake`.
     """
     place = Workspace.chosen(workspace)
     stored = isinstance(study, str) and not study.endswith(".py")
@@ -175,6 +183,8 @@ def confirm_study(
             address=address,
             gpus_per_trial=gpus_per_trial,
             workers=workers,
+            stall_minutes=stall_minutes,
+            worker_memory_gb=worker_memory_gb,
             listeners=heard,
             stopping=interrupted,
         )

@@ -244,6 +244,18 @@ def _engine(command: argparse.ArgumentParser) -> None:
         metavar="X",
         help="GPUs that Ray gives a segment, also a share: 0.25 has four of them train on one (default: none)",
     )
+    command.add_argument(
+        "--stall-minutes",
+        type=_minutes,
+        metavar="M",
+        help="end a worker whose segment ends no epoch for so long, and try it again (default: the study's; 0: never)",
+    )
+    command.add_argument(
+        "--worker-memory",
+        type=_above_zero,
+        metavar="GB",
+        help="end and replace a worker that takes more memory for itself (engine local; default: no limit)",
+    )
 
 
 def _number(text: str, kind: type, fits: Callable[[float], bool], rule: str) -> Any:
@@ -266,6 +278,12 @@ def _not_negative(text: str) -> int:
 
 def _above_zero(text: str) -> float:
     return float(_number(text, float, lambda value: 0 < value < float("inf"), "a number above 0"))
+
+
+def _minutes(text: str) -> float:
+    return float(
+        _number(text, float, lambda value: 0 <= value < float("inf"), "a number of minutes, or 0 for no limit")
+    )
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ There is one driver to a study. Workers know neither Optuna nor MLflow; the data
 segment is run and every result before the next proposal is asked for.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from concurrent.futures import Future
 from optuna.trial import TrialState
 
 from kdsearch.accounting import Timesheet
+from kdsearch.attempts import POLL_SECONDS, Attempts, Lost
 from kdsearch.budget import Budget, Meter
 from kdsearch.events import (
     Listener,
@@ -25,10 +27,11 @@ from kdsearch.events import (
     TrialEnded,
     TrialWaits,
 )
-from kdsearch.executors import Executor, LostError
+from kdsearch.executors import Executor
 from kdsearch.files import DamagedError
 from kdsearch.intake import Intake
 from kdsearch.keeping import Keeper
+from kdsearch.mistakes import Mistake
 from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
 from kdsearch.sampling import ExhaustedError, Proposals
@@ -38,10 +41,7 @@ from kdsearch.store import Inherited, Store
 from kdsearch.trial import Failed, Progress, Segment
 from kdsearch.underway import UnderWay
 
-_RETRIES = 2
 _FAILED_AT_FIRST = 5
-_GRACE_SECONDS = 20.0
-_POLL_SECONDS = 0.2
 
 
 class Driver:
@@ -66,7 +66,6 @@ class Driver:
         self._executor = executor
         self._tell = tell
         self._asked_to_stop = stopping
-        self._clock = clock
         self._teacher_accuracy = teacher_accuracy
         self._records = store.records()
         self._meter = Meter(budget, store.facts, self._records, clock)
@@ -78,7 +77,7 @@ class Driver:
         self._starts = Starts(prepared.workspace.starts(self._study.name))
         self._under_way: dict[int, UnderWay] = {}
         self._ready: deque[int] = deque()
-        self._futures: dict[Future[Progress | Failed], int] = {}
+        self._attempts = Attempts(executor, clock=clock, stall_minutes=self._study.stall_minutes)
         self._exhausted: str | None = None
         self._failed_here = 0
         self._completed_here = 0
@@ -104,7 +103,10 @@ class Driver:
             self._adopt()
             stopped = self._loop()
         except Exception:
-            self._wind_down()  # what the others have trained is kept, whatever went wrong
+            while self._attempts:  # what the others have trained is kept, whatever went wrong
+                with contextlib.suppress(Mistake):  # the same trouble, in the hands of another
+                    self._wind_down()
+                    break
             raise
         else:
             self._wind_down()
@@ -129,7 +131,7 @@ class Driver:
         """Write the teacher's accuracy down once it is measured."""
         future = self._teacher_accuracy
         while wait and future is not None and not future.done() and not self._asked_to_stop():
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         if future is None or not future.done():
             return
         self._teacher_accuracy = None
@@ -175,16 +177,13 @@ class Driver:
         while not self._stopping():
             capacity = self._executor.capacity
             self._timesheet.there_are(capacity)
-            while len(self._futures) < capacity and not self._stopping() and self._go_on():
+            while len(self._attempts) < capacity and not self._stopping() and self._go_on():
                 pass
-            if not self._futures:
+            if not self._attempts:
                 return self._exhausted or self._meter.exceeded
             self._note_teacher(wait=False)
-            done = self._executor.wait(self._futures, _POLL_SECONDS)
-            for event in self._executor.events():
-                self._tell(event)
-            for future in done:
-                self._settle(future)
+            for number, outcome in self._attempts.outcomes(self._tell):
+                self._settle(number, outcome)
             if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._paused_here:
                 return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
         return None if self._asked_to_stop() else self._meter.exceeded
@@ -319,22 +318,15 @@ class Driver:
             objectives=self._study.objectives,
         )
         self._tell(SegmentBegan(number, trial.epoch, trial.recipe.epochs))
-        self._futures[self._executor.submit(segment)] = number
+        self._attempts.submit(segment)
 
-    def _settle(self, future: Future[Progress | Failed]) -> None:
+    def _settle(self, number: int, result: Progress | Failed | Lost) -> None:
         """Take in what a segment gave, and what becomes of its trial."""
-        number = self._futures.pop(future)
         trial = self._under_way[number]
         self._tell(SegmentEnded(number))
-        try:
-            result = future.result()
-        except LostError as error:
-            trial.lost += 1
-            if trial.lost > _RETRIES:
-                self._fail(number, f"{error}, {trial.lost} times with the same segment", "")
-            else:
-                self._tell(Note(f"trial {number}: {error}; its segment will be run again"))
-                self._ready.append(number)
+        if isinstance(result, Lost):
+            self._tell(Note(f"trial {number}: {result.reason}; its segment will be run again"))
+            self._ready.append(number)
             return
         if isinstance(result, Failed):
             self._fail(number, result.reason, result.trace)
@@ -388,11 +380,8 @@ class Driver:
 
     def _wind_down(self) -> None:
         """Stopping: let running segments end after the epoch they are in, and keep their states."""
-        if not self._futures:
-            return
-        self._executor.stop()
-        self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run", warning=False))
-        until = self._clock() + _GRACE_SECONDS
-        while self._futures and (left := until - self._clock()) > 0:
-            for future in self._executor.wait(self._futures, min(left, _POLL_SECONDS)):
-                self._settle(future)
+        if self._attempts:
+            kept = f"stopping: {len(self._attempts)} running trials are kept for the next run"
+            self._tell(Note(kept, warning=False))
+        for number, outcome in self._attempts.wind_down(self._tell):
+            self._settle(number, outcome)

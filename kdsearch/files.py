@@ -1,5 +1,6 @@
 """Files that matter: written to a temporary name, flushed and renamed, so that a reader sees all of one or nothing."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import DiskError
+from kdsearch.plain import digest
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What the operating system says of a disk that is full, read-only or failing."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_SUM = "sum"
 
 
 class DamagedError(Exception):
@@ -27,11 +36,12 @@ def writable(what: Path) -> Iterator[None]:
     try:
         yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise Mistake(f"cannot write {what} ({error.strerror}); name a folder that you may write to") from None
+        raise DiskError(f"cannot write {what} ({error.strerror}); name a folder that you may write to") from None
     except OSError as error:
         if error.strerror is None or error.errno is None:
             raise
-        raise Mistake(f"cannot write {what} ({error.strerror})") from None
+        remedy = f"; free some space on {what}, and the same command goes on" if error.errno in _FULL else ""
+        raise DiskError(f"cannot write {what} ({error.strerror}){remedy}") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -52,6 +62,27 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """A JSON object with a checksum of its content."""
+    write_text(path, json.dumps({**note, _SUM: _sum(note)}))
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What `write_note` wrote. Raises `FileNotFoundError`, and `DamagedError` where it is torn or altered."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sum_ = found.pop(_SUM)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # bytes that are no UTF-8 are a ValueError
+        raise DamagedError(f"{path} is torn or altered ({error!r})") from None
+    if sum_ != _sum(found):
+        raise DamagedError(f"{path}: its checksum does not fit its content")
+    return dict(found)
+
+
+def _sum(note: Mapping[str, Any]) -> str:
+    return digest(json.loads(json.dumps(dict(note))))
 
 
 def void(_result: object) -> None:

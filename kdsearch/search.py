@@ -25,7 +25,7 @@ from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, sound_database, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
@@ -46,6 +46,8 @@ def search(
     workers: int | None = None,
     address: str | None = None,
     gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     budget: Mapping[str, float | None] | None = None,
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
@@ -55,20 +57,21 @@ def search(
     """Run or continue a study until its budget is used.
 
     `study` is `source`'s, loaded already; `storage_url` the workspace's SQLite database by default; `workers` the
-    number of cores; `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
+    number of cores, each with at most `worker_memory_gb` of memory of its own; `stall_minutes` replaces the study's;
+    `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
     that does (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
     running trials are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found
     before the teacher is trained. `then` is called with the same workers once the search is over, unless it failed or
     was stopped. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
     `StopRequestedError` if stopped while the teacher is trained.
     """
-    study = study if study is not None else source.load()
+    study = _patient(study if study is not None else source.load(), stall_minutes)
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    check_engine(engine, workers, address, gpus_per_trial)
+    check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
     tell = to_all(listeners)
     workspace.make()
-    with only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
         storage = open_storage(storage_url or workspace.storage_url, create=True)
         planned = draft(source, workspace, study)
         store = Store(storage, study.name) if study.name in study_names(storage) else None
@@ -77,7 +80,7 @@ def search(
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
         most = _most(planned_budget, records) if then is None else None
-        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, most)
+        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, worker_memory_gb, most)
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
@@ -109,6 +112,8 @@ def confirm_study(
     workers: int | None = None,
     address: str | None = None,
     gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -116,16 +121,16 @@ def confirm_study(
 
     A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
     """
-    check_engine(engine, workers, address, gpus_per_trial)
-    study = source.load()
+    check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
+    study = _patient(source.load(), stall_minutes)
     workspace.make()
-    with only_driver(workspace.study(study.name)):
+    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
         storage = open_storage(storage_url or workspace.storage_url, create=create)
         planned = draft(source, workspace, study)
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, None)
+        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, worker_memory_gb, None)
         with _made_ready(planned, workers_of, to_all(listeners), stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
@@ -148,13 +153,19 @@ def _made_ready(
         prepared = planned.ready(listener=tell, stopping=stopping, measure=measure)
         yield prepared, Inline(prepared.data, prepared.signals, stopping)
         return
-    planned.keep_data()
+    planned.keep_data(tell)
     with workers as executor:
         yield planned.ready(listener=tell, stopping=stopping, measure=measure), executor
 
 
 def _workers(
-    engine: str, workers: int | None, address: str | None, gpus_per_trial: float, most: int | None, job: Job
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    gpus_per_trial: float,
+    memory_gb: float | None,
+    most: int | None,
+    job: Job,
 ) -> "AbstractContextManager[Executor] | None":
     """The engine's workers, no more than `most` unless a number was asked for; None for inline, which has none."""
     if engine == "inline":
@@ -164,11 +175,25 @@ def _workers(
 
         return cluster(job, workers, address, gpus_per_trial)
     wanted = workers or cores()
-    return Local(job, max(1, min(wanted, most)) if most is not None else wanted)
+    return Local(job, max(1, min(wanted, most)) if most is not None else wanted, memory_gb)
 
 
-def check_engine(engine: str, workers: int | None, address: str | None = None, gpus_per_trial: float = 0.0) -> None:
+def _patient(study: Study, stall_minutes: float | None) -> Study:
+    return study if stall_minutes is None else replace(study, stall_minutes=stall_minutes)
+
+
+def check_engine(
+    engine: str,
+    workers: int | None,
+    address: str | None = None,
+    gpus_per_trial: float = 0.0,
+    worker_memory_gb: float | None = None,
+) -> None:
     """Raise `Mistake` where such workers cannot be had."""
+    if worker_memory_gb is not None and engine != "local":
+        raise Mistake(f"--worker-memory limits the processes of the engine local; the engine is {engine}")
+    if worker_memory_gb is not None and not 0 < worker_memory_gb < math.inf:
+        raise Mistake(f"a worker's memory must be above 0 GB, got {worker_memory_gb}")
     if address is not None and engine != "ray":
         raise Mistake(f"--address is of a Ray cluster, for --engine ray; the engine is {engine}")
     if gpus_per_trial and engine != "ray":

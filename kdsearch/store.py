@@ -15,13 +15,15 @@ from typing import Any, Literal
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
 from kdsearch.ledger import Ledger
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import DiskError, Mistake
+from kdsearch.plain import digest
 from kdsearch.study import OBJECTIVES
 
 FORMAT = 1
@@ -30,6 +32,7 @@ _SESSIONS = "sessions"
 
 _compatible: set[str] = set()
 """URLs of databases whose schema this process found to be this Optuna's: looking takes longer than opening."""
+_SQLITE_TROUBLE = ("disk is full", "malformed", "readonly database", "disk I/O error", "not a database")
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
@@ -179,6 +182,22 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
 
 
+@contextmanager
+def sound_database(url: str) -> Iterator[None]:
+    """Turn what SQLite says of a full or read-only disk, or of a damaged file, into one clear message."""
+    try:
+        yield
+    except (StorageInternalError, exc.DatabaseError) as error:
+        said = str(getattr(error.__cause__ or error, "orig", error))
+        if not any(trouble in said for trouble in _SQLITE_TROUBLE):
+            raise
+        shown = sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        raise DiskError(
+            f"the database {shown} cannot be used any more ({said}); every result told so far is kept: mend that "
+            "(free some space, or bring a copy back), and the same command goes on"
+        ) from None
+
+
 def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
     if url.database is None or url.database == ":memory:":
         raise Mistake(f"{shown} would be gone when the program ends; name a file: sqlite:///FILE.db")
@@ -194,6 +213,7 @@ def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
     engine = sqlalchemy.create_engine(url)
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
+        verdict = _verdict(engine) if create else "ok"  # by the one that writes: it reads the whole file
     finally:
         engine.dispose()
     if tables and not {"studies", "trials", "version_info"} <= tables:
@@ -201,6 +221,16 @@ def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
             f"{shown} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); "
             "name another with --storage"
         )
+    if verdict != "ok":
+        raise Mistake(
+            f"the database {shown} is damaged ({verdict.splitlines()[-1]}); bring a copy back, or have SQLite recover "
+            f"what is whole: sqlite3 {path} .recover | sqlite3 NEW.db"
+        )
+
+
+def _verdict(engine: sqlalchemy.Engine) -> str:
+    with engine.connect() as connection:
+        return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
 
 
 def study_names(storage: BaseStorage) -> list[str]:
@@ -346,15 +376,32 @@ def _uncollected() -> Iterator[None]:
 
 
 def _result(curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None) -> str:
-    return json.dumps({"curve": curve, "spent": spent, "measured": dict(measured or {})})
+    content = {"curve": curve, "spent": spent, "measured": dict(measured or {})}
+    return json.dumps({**content, "sum": digest(json.loads(json.dumps(content)))})
+
+
+def _read_result(trial: FrozenTrial) -> dict[str, Any]:
+    """Raises `Mistake` where what the database has of a trial's results is not what was written."""
+    text = trial.user_attrs["result"]
+    try:
+        content = json.loads(text)
+        whole = digest({name: part for name, part in content.items() if name != "sum"})
+        sound = content.get("sum", whole) == whole  # studies of older versions have no sums
+        values = trial.values if trial.state == TrialState.COMPLETE else None
+        if sound and set(values or ()) <= set(content["measured"].values()):
+            return dict(content)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise Mistake(
+        f"the results of trial {trial.number} are not what was written to the database: it is damaged; bring a copy of "
+        "it back"
+    )
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
     # one attribute, for each is a transaction of its own; studies of older versions have its parts beside one another
-    result = (
-        json.loads(attrs["result"]) if "result" in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
-    )
+    result = _read_result(trial) if "result" in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
     states: dict[TrialState, State] = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "screened" if "screened" in attrs else "pruned",

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from kdsearch import markup
 from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.plain import is_number
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
 from kdsearch.stages import Start
@@ -92,7 +94,8 @@ class Study:
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
     features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
-    study file's docstring.
+    study file's docstring. A segment that ends no epoch for `stall_minutes` is taken from its worker, which is ended,
+    and tried again, twice; 0 has it take as long as it likes.
     `starts` are those that a confirmation compares (None: no start); `comparisons` are recipes by label under names of
     your own, trained on fresh seeds by `kdsearch confirm NAME --compare THEIRS`: the first is what the others are
     compared to.
@@ -115,6 +118,7 @@ class Study:
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
     signals_gb: float = 8.0
+    stall_minutes: float = 30.0
     starts: Sequence[Start | None] | None = None
     comparisons: Mapping[str, Mapping[str, Recipe]] = field(default_factory=dict)
     card: str = field(default="", compare=False)
@@ -126,6 +130,8 @@ class Study:
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
+        if not is_number(self.stall_minutes) or not 0 <= self.stall_minutes < math.inf:
+            raise Mistake(f"stall_minutes must be a number of minutes, or 0 for no limit, got {self.stall_minutes!r}")
         rule_of(self.stopping)
         _check_comparisons(self.comparisons)
         if any(not isinstance(start, (*get_args(Start), type(None))) for start in self.starts or ()):

@@ -19,8 +19,7 @@ class UnderWay:
     """One trial that is neither over nor pruned. `since` is when its last work ended, on the driver's clock.
     `state` is None before its first epoch, and while it waits at a rung with its state on disk.
 
-    `lost` counts how often its present segment was lost with its worker; `inherited` is what another trial trained of
-    it.
+    `inherited` is what another trial trained of it.
     """
 
     recipe: Recipe
@@ -29,7 +28,6 @@ class UnderWay:
     clock: Callable[[], float]
     state: TrialState | None = None
     curve: list[Epoch] = field(default_factory=list)
-    lost: int = 0
     inherited: Inherited | None = None
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     since: float = 0.0
@@ -49,7 +47,6 @@ class UnderWay:
 
     def take_in(self, result: Progress) -> None:
         """What a segment gave, and its seconds; what no worker spent on the trial since the last one is waiting."""
-        self.lost = 0
         self.state = result.state
         self.curve += result.curve
         for line in result.curve:

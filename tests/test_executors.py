@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdsearch import api
+from kdsearch.attempts import Attempts, Lost
 from kdsearch.data.kept import keep_data
 from kdsearch.executors import Inline, Local, LostError
 from kdsearch.executors.base import Job
@@ -28,7 +29,9 @@ PARAMS = {"width": 6, "start": "pretrain", "temperature": 4.0, "alpha": 0.9}
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("executors")
-    path = write_study(folder, with_moods("good", "slow", "fails", "dies"), ("study for tests", "study of moods"))
+    path = write_study(
+        folder, with_moods("good", "slow", "fails", "dies", "hangs"), ("study for tests", "study of moods")
+    )
     return prepare(Source(path=path), Workspace.chosen(folder / "runs"))
 
 
@@ -137,6 +140,28 @@ def test_a_worker_that_dies_costs_its_segment_and_not_the_pool(executor, prepare
     with pytest.raises(LostError, match=r"exit code 3|WorkerCrashedError"):
         dying.result(timeout=180)
     assert isinstance(living.result(timeout=180), Progress)
+    assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
+
+
+def test_a_segment_that_hangs_is_taken_from_its_worker_and_no_other_is(executor, prepared):
+    if isinstance(executor, Inline):
+        pytest.skip("inline has no workers that could be ended alone")
+    moved = [0.0]
+    attempts = Attempts(executor, clock=lambda: moved[0], stall_minutes=30)
+    attempts.submit(segment(prepared, "hangs", trial=1))
+    attempts.submit(segment(prepared, "slow", trial=2))
+    found = {}
+
+    def look():
+        found.update(attempts.outcomes(lambda event: None))
+
+    assert wait_until(lambda: look() or 2 in found, 180)
+    assert isinstance(found.pop(2), Progress)
+    look()
+    assert found == {}
+    moved[0] += 31 * 60
+    assert wait_until(lambda: look() or 1 in found, 60)
+    assert found[1] == Lost(reason="made no progress in 30 minutes (stall_minutes)")
     assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
 
 

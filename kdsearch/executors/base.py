@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from kdsearch.data.base import Data
 from kdsearch.data.kept import load_data
 from kdsearch.events import TrialEpoch
-from kdsearch.files import DamagedError
-from kdsearch.mistakes import Mistake, user_code
+from kdsearch.files import DISK_TROUBLE, DamagedError
+from kdsearch.mistakes import DiskError, Mistake, user_code
+from kdsearch.processes import LostError as LostError  # one class for all engines
 from kdsearch.signals import Signals
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, freeze
 from kdsearch.training import DivergedError, Epoch
 from kdsearch.trial import Failed, Progress, Segment, advance
 
-
-class LostError(Exception):
-    """A worker died with this segment in its hands; the segment can be run again."""
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""How torch says on a CPU, in a plain RuntimeError, what a MemoryError says elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,10 @@ class Executor(Protocol):
         """Take a stop back, once no segment is running: what is submitted now runs to its end."""
         ...
 
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        """Whether a worker has taken this segment up, rather than that it waits for one."""
+        ...
+
     def abandon(self, future: "Future[Progress | Failed]") -> None:
         """End the worker that has this segment in its hands: it hangs. The future raises `LostError`; others go on."""
         ...
@@ -95,11 +101,28 @@ def load_job(job: Job) -> tuple[Study, Data, Signals]:
 def run_segment(
     segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool], device: str = "cpu"
 ) -> Progress | Failed:
-    """`advance`, with whatever the trial's own code raises turned into a `Failed`."""
+    """`advance`, with whatever the trial's own code raises turned into a `Failed`.
+
+    Raises `DiskError` where the disk is full, read-only or failing: so it would be for every other trial.
+    """
     try:
         return advance(segment, data, signals, on_epoch, device)
     except DivergedError as error:
         return Failed(trial=segment.trial, reason=str(error), trace="")
-    except Exception as error:
-        reason = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"
-        return Failed(trial=segment.trial, reason=reason, trace="".join(traceback.format_exception(error)))
+    except DiskError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            where = error.filename or "a file"
+            raise DiskError(f"a worker cannot write {where} ({error.strerror}); mend that, and run again") from None
+        trace = "".join(traceback.format_exception(error))
+        return Failed(trial=segment.trial, reason=_reason(error), trace=trace)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Mistake):
+        return str(error)
+    said = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(error):
+        return f"out of memory ({said}): lower the student's batch_size or size, or run fewer --workers"
+    return f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from kdsearch.data.base import Data
 from kdsearch.events import TrialEpoch
 from kdsearch.executors.base import run_segment
+from kdsearch.mistakes import DiskError
 from kdsearch.signals import Signals
 from kdsearch.training import Epoch
 from kdsearch.trial import Failed, Progress, Segment
@@ -28,7 +29,10 @@ class Inline:
             return self._stopping or self._asked()
 
         future: Future[Progress | Failed] = Future()
-        future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
+        try:
+            future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
+        except DiskError as error:
+            future.set_exception(error)
         return future
 
     def wait(
@@ -45,6 +49,9 @@ class Inline:
 
     def go_on(self) -> None:
         self._stopping = False
+
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        return True
 
     def abandon(self, future: "Future[Progress | Failed]") -> None:
         """Never asked for: a segment that is run here is over when `submit` returns."""

@@ -1,58 +1,72 @@
 """A local worker process: ends when its driver is gone, loads the study with its first segment, runs segments."""
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
 import socket
+import sys
 import threading
+import traceback
 from multiprocessing import parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdsearch.training import Epoch
+    from kdsearch.trial import Failed, Progress, Segment
 
 EVENTS = "events"
 STOP = "stop"
+_PR_SET_PDEATHSIG = 1
 
 _state: dict[str, Any] = {}
 
 
-def enter(pickled_job: bytes, private: str) -> None:
-    """Pool initializer. The study is loaded with the first segment, where what goes wrong can be told."""
+def main(connection: Connection, pickled_job: bytes, private: str) -> None:
+    """Run segments, pickled, as they come through `connection`, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_driver()
+    _offer_to_the_kernel()
     _state.update(pickled_job=pickled_job, private=Path(private))
+    _warm_up()
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send_bytes(work(connection.recv_bytes()))
 
 
-def warm_up() -> None:
-    """Load what every segment needs. What goes wrong is told with the first segment."""
-    from kdsearch.mistakes import Mistake
-
-    with contextlib.suppress(Mistake):
+def _warm_up() -> None:
+    """Load what every segment needs. What goes wrong is told with the first segment, which tries again."""
+    with contextlib.suppress(Exception):
         _set_up()
 
 
 def work(pickled_segment: bytes) -> bytes:
-    """Run a segment; gives a pickled Progress, Failed, or the Mistake that keeps this worker from working at all."""
+    """Run a segment; gives a pickled Progress, Failed, or what keeps this worker from working at all: a Mistake, or an
+    error of our own, for the driver to raise.
+    """
     import cloudpickle
 
-    from kdsearch.mistakes import Mistake
-
     try:
-        _set_up()
-    except Mistake as mistake:
-        return bytes(cloudpickle.dumps(mistake))
+        _set_up()  # a segment can be read where the study's own classes are known
+        return bytes(cloudpickle.dumps(_worked(cloudpickle.loads(pickled_segment))))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return bytes(cloudpickle.dumps(error))
 
+
+def _worked(segment: "Segment") -> "Progress | Failed":
     from kdsearch.executors.base import run_segment
-    from kdsearch.training import Epoch
 
-    segment = cloudpickle.loads(pickled_segment)
     stop: Path = _state["private"] / STOP
 
-    def on_epoch(line: Epoch) -> bool:
+    def on_epoch(line: "Epoch") -> bool:
         _report({"trial": segment.trial, "line": line})
         return stop.exists()
 
-    return bytes(cloudpickle.dumps(run_segment(segment, _state["data"], _state["signals"], on_epoch)))
+    return run_segment(segment, _state["data"], _state["signals"], on_epoch)
 
 
 def _set_up() -> None:
@@ -76,8 +90,22 @@ def _report(message: dict[str, Any]) -> None:
         return  # a driver that is busy or gone misses a line of progress; the segment's result carries them all
 
 
-def _end_with_parent() -> None:
+def _end_with_driver() -> None:
+    """See to it that this process ends when the driver does, however that ends."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+    if sys.platform == "linux":
+        # also where native code hangs and lets no thread run
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _offer_to_the_kernel() -> None:
+    """Where the machine runs out of memory the kernel takes a worker, which can be replaced, and not the driver."""
+    with contextlib.suppress(OSError):  # only Linux has it
+        Path("/proc/self/oom_score_adj").write_text("1000")

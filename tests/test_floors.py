@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "lease", "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
-        "thinning", "threads", "workspace", "data", "data.",
+        "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "rounding", "seeds",
+        "signal_files", "stopping", "thinning", "threads", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
@@ -25,9 +25,9 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "export.",
-        "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool",
-        "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
+        "accounting", "budget", "confirm", "database", "driver", "driving", "events", "executors", "executors.",
+        "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook",
+        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
         "underway",
     ],
     6: [
@@ -47,7 +47,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
     "optuna": {
-        *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
+        *("space", "screening", "store", "ledger", "driver", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
     },
     "optuna_dashboard": {"dashboard"},

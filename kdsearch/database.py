@@ -65,7 +65,8 @@ class Database(RDBStorage):
 
     def impatient(self) -> "Database":
         """The same database for who does not wait."""
-        other = copy.copy(self)
+        other = Database.__new__(Database)  # a copy would connect anew
+        other.__dict__.update(self.__dict__)
         other._patience = Patience()
         return other
 

@@ -2,7 +2,7 @@
 
 import re
 
-_IN_ADDRESS = re.compile(r"(://[^\s:/@]*:)\S*(?=@)")
+_IN_ADDRESS = re.compile(r"(:/+[^\s:/@]*:)\S*(?=@)")
 _IN_QUERY = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|passfile)=)[^&\s'\")]*", re.IGNORECASE)
 
 

@@ -1,5 +1,6 @@
 """The lease that is kept in the database: two drivers of different workspaces, with and without signs of life."""
 
+import itertools
 import sqlite3
 import threading
 import time
@@ -16,6 +17,7 @@ from kdsearch.driving import Rhythm, Watch, holder_of, leased
 from kdsearch.mistakes import Mistake
 
 QUICK = Rhythm(beat_seconds=0.05, look_seconds=0.05, dead_after_seconds=0.6)
+PATIENT = Rhythm(beat_seconds=0.05, look_seconds=0.05, dead_after_seconds=60)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def apart(monkeypatch):
     monkeypatch.setattr(driving, "_machine", lambda: "")
 
 
-def hold(url, rhythm=QUICK, tell=lambda text: None):
+def hold(url, rhythm=PATIENT, tell=lambda text: None):
     return leased(Database(url), "small", tell=tell, stopping=lambda: False, rhythm=rhythm)
 
 
@@ -45,16 +47,16 @@ def test_nobody_dies_while_nobody_looks_whatever_the_clock_does(times):
     # the watcher sleeps, the database is away, its clock jumps: only looks a moment apart count
     watch = Watch(Rhythm(look_seconds=1, dead_after_seconds=30))
     said = [watch.saw(1, now) for now in times]
-    close = sum(b - a for a, b in zip(times, times[1:], strict=False) if 0 <= b - a <= 3)
+    close = sum(b - a for a, b in itertools.pairwise(times) if 0 <= b - a <= 3)
     assert ("dead" in said) == (close >= 30) or close == pytest.approx(30)
 
 
 def test_a_second_driver_is_told_who_drives_and_may_begin_when_the_first_has_ended(url):
     with hold(url) as first:
         assert holder_of(Database(url), "small").pid
-        with pytest.raises(Mistake, match=r"another run of the study 'small' is at work: process \d+ on .*, since 20"):
-            with hold(url):
-                pass
+        who = r"another run of the study 'small' is at work: process \d+ on .*, since 20"
+        with pytest.raises(Mistake, match=who), hold(url):
+            pass
         assert not first.lost
     assert holder_of(Database(url), "small") is None
     with hold(url):
@@ -88,7 +90,7 @@ def test_a_driver_that_slept_too_long_is_replaced_and_writes_nothing_more(url):
     # its heart stands still, as in a process that is stopped
     with leased(database, "small", tell=told.append, stopping=lambda: False, rhythm=Rhythm(beat_seconds=3600)):
         made = database.create_new_trial(study, create_trial(state=TrialState.RUNNING))
-        with hold(url, tell=told.append):
+        with hold(url, QUICK, tell=told.append):
             with pytest.raises(UsurpedError, match="taken this study over"):
                 database.set_trial_state_values(made, TrialState.COMPLETE, [1.0])
             with pytest.raises(UsurpedError):
@@ -121,6 +123,5 @@ def test_a_process_of_this_machine_that_is_gone_is_not_watched(url, monkeypatch)
     monkeypatch.setattr(driving, "_machine", lambda: "this one")
     monkeypatch.setattr(driving.os, "getpid", lambda: ended.pid)
     told = []
-    with leased(Database(url), "small", tell=told.append, stopping=lambda: False, rhythm=Rhythm(beat_seconds=3600)):
-        with hold(url, tell=told.append):
-            assert len(told) == 1 and "taking over" in told[0]
+    with hold(url, Rhythm(beat_seconds=3600)), hold(url, tell=told.append):
+        assert len(told) == 1 and "taking over" in told[0]

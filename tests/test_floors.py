@@ -27,8 +27,8 @@ FLOORS = {
     5: [
         "accounting", "budget", "confirm", "database", "driver", "driving", "events", "executors", "executors.",
         "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook",
-        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
-        "underway",
+        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
+        "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",

@@ -8,6 +8,7 @@ SECRETS = [
     "postgresql://me:SEC@RET@host/db",
     "could not reach https://me:SECRET@host/api: refused (postgresql://u:SECRET@h/d)",
     "postgresql+psycopg://me:SEC/RET@host/db",
+    "postgresql+psycopg:/me:SECRET@host/db",
 ]
 
 

@@ -1,5 +1,7 @@
 """Waiting for a database, by a clock of the test's own."""
 
+import itertools
+
 import pytest
 
 from kdsearch.patience import AwayError, Patience, UnansweredError
@@ -60,7 +62,7 @@ def test_no_two_questions_are_more_than_a_minute_apart():
     server = Server(away=1000)
     server.patience(5000)("db", server.ask)
     times = [when for when, _ in server.asked]
-    assert max(b - a for a, b in zip(times, times[1:], strict=False)) == pytest.approx(60)
+    assert max(b - a for a, b in itertools.pairwise(times)) == pytest.approx(60)
 
 
 def test_patience_ends_once_and_for_all():

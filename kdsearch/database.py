@@ -25,6 +25,7 @@ from kdsearch.patience import AwayError, Patience
 _TOKEN = "kdsearch:token"  # noqa: S105 - no secret: it knows a trial again whose creation was not acknowledged
 _WROTE = "kdsearch_wrote"
 _LOCK_SECONDS = 10
+_STILL_SECONDS = 60
 _PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_FULL")
 # PostgreSQL's classes of errors: connection, resources, rolled back, an operator's doing; and a lock that others hold
 _PASSING_CLASSES, _PASSING_STATES = ("08", "53", "40", "57"), ("55P03",)
@@ -206,6 +207,8 @@ def _server_options(connection: Any, _record: object) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(f"set lock_timeout = '{_LOCK_SECONDS}s'")  # a table that somebody locked is waited for, aloud
+        # a driver that stands still in the middle of a transaction keeps nobody from taking over
+        cursor.execute(f"set idle_in_transaction_session_timeout = '{_STILL_SECONDS}s'")
     connection.commit()
 
 

@@ -17,7 +17,7 @@ import torch
 from kdsearch.budget import Budget
 from kdsearch.database import Database
 from kdsearch.driver import Driver
-from kdsearch.driving import Lease, leased
+from kdsearch.driving import Lease, Rhythm, leased
 from kdsearch.events import Listener, Note, SearchEnded, to_all
 from kdsearch.executors import Executor, Inline, Job, Local
 from kdsearch.lease import only_driver
@@ -37,6 +37,7 @@ Then = Callable[[Prepared, Store, Executor], None]
 """What is done with a study that is ready, its database and its workers."""
 PATIENCE_SECONDS = 1800.0
 """For how long a driver waits for a database that does not answer."""
+RHYTHM = Rhythm()
 _BEHIND = 10
 """How nice the teacher's measuring is to the workers (the kernel's niceness)."""
 
@@ -147,7 +148,7 @@ def _driven(
         seconds=PATIENCE_SECONDS, tell=lambda text, warning: tell(Note(text, warning=warning)), stopping=stopping
     )
     database = open_database(url, create=create, patience=patience)
-    with leased(database, name, tell=lambda text: tell(Note(text)), stopping=stopping) as lease:
+    with leased(database, name, tell=lambda text: tell(Note(text)), stopping=stopping, rhythm=RHYTHM) as lease:
         yield database, lease
 
 

@@ -1,17 +1,17 @@
 """The driver dies, or the power: the next run goes on from what is on the disk, and comes to the same."""
 
 import random
-import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from kdsearch import api
-from kdsearch.events import SegmentEnded
+from kdsearch import api, search
+from kdsearch.driving import Rhythm
 from kdsearch.lease import driven
 from kdsearch.mistakes import Mistake
 from kdsearch.workspace import Workspace
-from tests.crashing import killed_at, listening, logged
+from tests.crashing import killed_at, listening, logged, stopped_after
 from tests.studies_for_tests import write_study
 from tests.test_search import essence
 
@@ -51,40 +51,43 @@ def essence_of_ended(records):
     return [(r.number, r.state, r.measured) for r in records if r.state in ("complete", "pruned", "failed")]
 
 
-def copied(source, target, chance):
-    """Copy a folder as it stands in this moment, what has no name yet included; every other file is cut short or has
-    lost blocks, as after a lost write-back, but for the databases, whose journal is theirs to trust.
+def damage(folder, chance):
+    """Cut every other file short or empty its last blocks, as after a lost write-back: but for the database, which has
+    its journal, and the teacher, without whom this is another study. Gives their names.
     """
-    shutil.copytree(source, target)
-    files = [p for p in sorted(target.rglob("*")) if p.is_file() and p.suffix != ".db" and "teacher" not in p.parts]
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and ".db" not in p.name and "teacher" not in p.parts]
     damaged = files[chance.randrange(2) :: 2]
     for path in damaged:
         content = path.read_bytes()
         cut = chance.randrange(len(content) + 1)
         path.write_bytes(content[:cut] if chance.random() < 0.5 else content[:cut] + bytes(len(content) - cut))
-    return [path.name for path in damaged]
+    return damaged
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_workspace_after_a_power_cut_is_gone_on_with_and_nothing_wrong_is_used(undisturbed, tmp_path, seed):
+def test_after_a_power_cut_nothing_wrong_is_used_and_what_is_damaged_is_said(undisturbed, tmp_path, seed):
     path, whole = undisturbed
-    chance, ended, damaged = random.Random(seed), [], []
-
-    def power_cut(happening):
-        if isinstance(happening, SegmentEnded):
-            ended.append(happening)
-            if len(ended) == 6:
-                damaged.extend(copied(tmp_path / "runs", tmp_path / "copy", chance))
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        api.run(path, workspace=tmp_path / "runs", listeners=[power_cut], **INLINE)
-    log = tmp_path / "log"
-    results = api.run(path, workspace=tmp_path / "copy", listeners=[listening(log)], **INLINE)
-    assert essence(results) == whole
-    lost = {name for name in damaged if name.startswith("trial-")} & {
-        f"trial-{record.number:05d}.safetensors" for record in results.records
-    }
+    chance, log, runs = random.Random(seed), tmp_path / "log", tmp_path / "runs"
+    assert killed_at(110 + 20 * seed, path, log, workspace=runs, **INLINE)
+    kept = [p for p in damage(runs, chance) if p.parent.name == "checkpoints" and not p.name.startswith(".")]
+    running = {r.number for r in api.open_study("small", workspace=runs).records if r.state == "running"}
+    assert essence(api.run(path, workspace=runs, listeners=[listening(log)], **INLINE)) == whole
     notes = " ".join(line["note"] for line in logged(log) if "note" in line)
-    checkpoints = {p for p in damaged if (tmp_path / "runs" / "small" / "checkpoints" / p).exists()}
-    assert all(name in notes for name in lost & checkpoints)
+    assert all(p.name in notes for p in kept if int(p.stem.removeprefix("trial-")) in running)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads in /proc whether a process stands still")
+def test_a_driver_that_was_stopped_for_long_is_replaced_from_another_workspace_and_ends(
+    undisturbed, tmp_path, monkeypatch
+):
+    path, whole = undisturbed
+    monkeypatch.setattr(search, "RHYTHM", Rhythm(beat_seconds=3600))  # or it may stop within a beat, a lock in hand
+    shared, log = {"storage": f"sqlite:///{tmp_path / 'shared.db'}", **INLINE}, tmp_path / "log"
+    with stopped_after(8, path, log, workspace=tmp_path / "a", **shared) as go_on:
+        monkeypatch.setattr(search, "RHYTHM", Rhythm(beat_seconds=0.2, look_seconds=0.2, dead_after_seconds=2))
+        results = api.run(path, workspace=tmp_path / "b", listeners=[listening(tmp_path / "b.log")], **shared)
+        go_on()
+    assert essence(results) == whole
+    assert essence(api.open_study("small", workspace=tmp_path / "b", storage=shared["storage"])) == whole
+    assert any("taking over from process" in line.get("note", "") for line in logged(tmp_path / "b.log"))
+    assert "taken" in logged(log)[-1]["note"] and "over" in logged(log)[-1]["note"]

@@ -244,7 +244,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
-    at_work = bool(counts["running"]) and driven(Workspace.chosen(workspace).study(name))
+    at_work = bool(counts["running"]) and (driven(Workspace.chosen(workspace).study(name)) or store.driven)
     paused = sum(record.state == "running" and (record.waiting or not at_work) for record in results.records)
     counts["paused"], counts["running"] = paused, counts["running"] - paused
     return {

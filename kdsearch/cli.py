@@ -44,8 +44,10 @@ def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_stat
     """One message; the traceback goes to a log file that it names, and to the screen with --debug."""
     import tempfile
 
+    from kdsearch.masking import masked
     from kdsearch.workspace import Workspace
 
+    trace, message = masked(trace), masked(message)  # whose words they are is not known
     name = f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     log = Workspace.chosen(arguments.workspace).root / "logs" / name
     try:

@@ -32,6 +32,7 @@ from kdsearch.files import DamagedError
 from kdsearch.intake import Intake
 from kdsearch.keeping import Keeper
 from kdsearch.mistakes import Mistake
+from kdsearch.patience import UnansweredError
 from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
 from kdsearch.sampling import ExhaustedError, Proposals
@@ -355,7 +356,11 @@ class Driver:
             self._keeper.keep_student(number, trial)
         measured = {**trial.known, **measured}
         values = [measured[objective] for objective in self._study.objectives]
-        self._store.complete(number, values, measured, trial.curve, trial.rounded())
+        try:
+            self._store.complete(number, values, measured, trial.curve, trial.rounded())
+        except UnansweredError:
+            self._keeper.keep(number, trial)  # at its end: the next run has but to measure it
+            raise
         self._proposals.told(number, TrialState.COMPLETE, values)
         self._pauses.completed(number, trial.recipe, trial.known, trial.curve)
         self._meter.complete(measured["accuracy"], measured["parameters"])

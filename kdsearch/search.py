@@ -15,23 +15,29 @@ from typing import Any
 import torch
 
 from kdsearch.budget import Budget
+from kdsearch.database import Database
 from kdsearch.driver import Driver
-from kdsearch.events import Listener, SearchEnded, to_all
+from kdsearch.driving import Lease, Rhythm, leased
+from kdsearch.events import Listener, Note, SearchEnded, to_all
 from kdsearch.executors import Executor, Inline, Job, Local
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.patience import Patience
 from kdsearch.prepare import Draft, Prepared, draft
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, sound_database, study_names
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_database, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.workspace import Workspace
 
 ENGINES = ("local", "ray", "inline")
 Then = Callable[[Prepared, Store, Executor], None]
 """What is done with a study that is ready, its database and its workers."""
+PATIENCE_SECONDS = 1800.0
+"""For how long a driver waits for a database that does not answer."""
+RHYTHM = Rhythm()
 _BEHIND = 10
 """How nice the teacher's measuring is to the workers (the kernel's niceness)."""
 
@@ -71,8 +77,10 @@ def search(
     check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
     tell = to_all(listeners)
     workspace.make()
-    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
-        storage = open_storage(storage_url or workspace.storage_url, create=True)
+    url = storage_url or workspace.storage_url
+    with only_driver(workspace.study(study.name)), _driven(url, study.name, True, tell, stopping) as driving:
+        database, lease = driving
+        storage = database.cached()
         planned = draft(source, workspace, study)
         store = Store(storage, study.name) if study.name in study_names(storage) else None
         if store is not None:
@@ -92,10 +100,11 @@ def search(
                     budget=planned_budget,
                     rule=planned_rule,
                     tell=tell,
-                    stopping=stopping,
+                    stopping=lambda: stopping() or lease.lost,
                     teacher_accuracy=teacher_accuracy,
                 )
                 ended = driver.run()
+                lease.check()
                 if then is not None and not ended.interrupted and not ended.failed:
                     then(replace(prepared, facts=store.facts), store, executor)
                 return ended
@@ -124,16 +133,30 @@ def confirm_study(
     check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
     study = _patient(source.load(), stall_minutes)
     workspace.make()
-    with only_driver(workspace.study(study.name)), sound_database(storage_url or workspace.storage_url):
-        storage = open_storage(storage_url or workspace.storage_url, create=create)
+    url, tell = storage_url or workspace.storage_url, to_all(listeners)
+    with only_driver(workspace.study(study.name)), _driven(url, study.name, create, tell, stopping) as driving:
+        storage = driving[0].cached()
         planned = draft(source, workspace, study)
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
         workers_of = partial(_workers, engine, workers, address, gpus_per_trial, worker_memory_gb, None)
-        with _made_ready(planned, workers_of, to_all(listeners), stopping) as (prepared, executor):
+        with _made_ready(planned, workers_of, tell, stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
+
+
+@contextmanager
+def _driven(
+    url: str, name: str, create: bool, tell: Listener, stopping: Callable[[], bool]
+) -> Iterator[tuple[Database, Lease]]:
+    """The database, as a driver has it: it is waited for, and nobody else drives this study meanwhile."""
+    patience = Patience(
+        seconds=PATIENCE_SECONDS, tell=lambda text, warning: tell(Note(text, warning=warning)), stopping=stopping
+    )
+    database = open_database(url, create=create, patience=patience)
+    with leased(database, name, tell=lambda text: tell(Note(text)), stopping=stopping, rhythm=RHYTHM) as lease:
+        yield database, lease
 
 
 @contextmanager

@@ -7,32 +7,33 @@ Values of several objectives have no intermediate values in Optuna, so curves ar
 import dataclasses
 import gc
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
+from kdsearch.database import Database
+from kdsearch.driving import holder_of
 from kdsearch.ledger import Ledger
-from kdsearch.mistakes import DiskError, Mistake
+from kdsearch.masking import masked
+from kdsearch.mistakes import Mistake
+from kdsearch.patience import Patience
 from kdsearch.plain import digest
 from kdsearch.study import OBJECTIVES
 
 FORMAT = 1
 _FACTS = "kdsearch"
 _SESSIONS = "sessions"
+_AT_ONCE = 5
 
-_compatible: set[str] = set()
-"""URLs of databases whose schema this process found to be this Optuna's: looking takes longer than opening."""
-_SQLITE_TROUBLE = ("disk is full", "malformed", "readonly database", "disk I/O error", "not a database")
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
@@ -155,47 +156,47 @@ class StudyFacts:
 
 
 def open_storage(url: str, *, create: bool) -> BaseStorage:
-    """The storage at a database URL. Raises `Mistake` for an unusable URL, a garbage or a foreign database.
+    """`open_database` behind Optuna's cache of ended trials, for who only reads."""
+    return open_database(url, create=create).cached()
+
+
+def open_database(url: str, *, create: bool, patience: Patience | None = None) -> Database:
+    """The database at a URL. Raises `Mistake` for an unusable URL, a garbage or a foreign database; `patience` is for
+    what is asked of it later.
 
     Where `create` is false a SQLite file that is not there is a `Mistake` rather than a new, empty database.
     """
     try:
         parsed = sqlalchemy.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise Mistake(
             f"--storage must be a database URL such as sqlite:///runs/optuna.db or postgresql+psycopg://..., "
-            f"got {url!r}"
+            f"got {masked(url)!r}"
         ) from None
-    shown = parsed.render_as_string(hide_password=True)
+    shown = masked(parsed.render_as_string())
     try:
         if parsed.get_backend_name() == "sqlite":
             _check_sqlite(parsed, shown, create)
-        storage = get_storage(RDBStorage(url, skip_compatibility_check=url in _compatible))
-        _compatible.add(url)
-        return storage
+        return _opened(url, patience)
     except (ModuleNotFoundError, ImportError, exc.NoSuchModuleError) as error:
         raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
     except exc.OperationalError as error:
-        raise Mistake(f"the database {shown} cannot be opened: {error.orig}") from None
+        raise Mistake(f"the database {shown} cannot be opened: {masked(str(error.orig))}") from None
     except (exc.DatabaseError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+        reason = masked(str(getattr(error, "orig", None) or error).split("\n")[0])
         raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
 
 
-@contextmanager
-def sound_database(url: str) -> Iterator[None]:
-    """Turn what SQLite says of a full or read-only disk, or of a damaged file, into one clear message."""
-    try:
-        yield
-    except (StorageInternalError, exc.DatabaseError) as error:
-        said = str(getattr(error.__cause__ or error, "orig", error))
-        if not any(trouble in said for trouble in _SQLITE_TROUBLE):
-            raise
-        shown = sqlalchemy.make_url(url).render_as_string(hide_password=True)
-        raise DiskError(
-            f"the database {shown} cannot be used any more ({said}); every result told so far is kept: mend that "
-            "(free some space, or bring a copy back), and the same command goes on"
-        ) from None
+def _opened(url: str, patience: Patience | None) -> Database:
+    """Of several programs that make the tables of a new database at once, one makes them: the others look again."""
+    for _ in range(_AT_ONCE):
+        try:
+            return Database(url, patience)
+        except (exc.ProgrammingError, exc.IntegrityError, exc.OperationalError) as error:
+            if not any(said in str(error.orig) for said in ("already exists", "duplicate key", "UNIQUE constraint")):
+                raise
+            time.sleep(0.2)
+    return Database(url, patience)
 
 
 def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
@@ -271,6 +272,11 @@ class Store:
     def ledger(self) -> Ledger:
         """What of this study was trained again on fresh seeds."""
         return Ledger(self._storage, self.facts.name, self.facts.id)
+
+    @property
+    def driven(self) -> bool:
+        """Whether a driver of any workspace seems to be at work on the study."""
+        return holder_of(self._storage, self.facts.name) is not None
 
     def note_teacher_accuracy(self, accuracy: float) -> None:
         """Complete the facts of a study whose teacher had not been measured when it was created."""
@@ -428,6 +434,3 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
     )
-
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)

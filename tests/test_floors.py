@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "lease", "losses", "markup", "mistakes", "pareto", "plain", "processes", "rounding", "seeds", "signal_files",
-        "stopping", "thinning", "threads", "workspace", "data", "data.",
+        "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes", "rounding",
+        "seeds", "signal_files", "stopping", "thinning", "threads", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
@@ -25,10 +25,10 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "driver", "events", "executors", "executors.", "export",
-        "export.", "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing",
-        "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
-        "underway",
+        "accounting", "attempts", "budget", "confirm", "driver", "driving", "events", "executors", "executors.",
+        "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook",
+        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
+        "tracking.", "underway", "database",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -47,7 +47,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
-        *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
+        *("space", "screening", "store", "ledger", "driver", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
     },
     "optuna_dashboard": {"dashboard"},

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import sqlalchemy
 
+from kdsearch.masking import masked, without_user
 from kdsearch.mistakes import Mistake
 from kdsearch.store import StudyFacts
 from kdsearch.tracking.connection import check_store, connect
@@ -45,7 +46,8 @@ def run_links(workspace: Workspace, facts: StudyFacts, address: str) -> dict[int
     Raises `Mistake` where `address` is no http or https URL, or the store is none of MLflow's (`check_store`).
     """
     if not address.startswith(("http://", "https://")):
-        raise Mistake(f"the address of MLflow's UI must begin with http:// or https://, got {address!r}")
+        raise Mistake(f"the address of MLflow's UI must begin with http:// or https://, got {masked(address)!r}")
+    address = without_user(address)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri
     away = uri.startswith(("http://", "https://"))
     if not away and uri == workspace.tracking_uri and not (workspace.root / "mlflow.db").exists():
@@ -66,8 +68,8 @@ def _rows(uri: str, query: sqlalchemy.TextClause, **values: str) -> list[tuple[o
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(query, values)]
     except sqlalchemy.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        shown = engine.url.render_as_string()
+        reason = masked(str(getattr(error, "orig", None) or error).strip().split("\n")[0])
+        shown = masked(engine.url.render_as_string())
         raise Mistake(f"{shown} cannot be read as MLflow's database ({reason})") from None
     finally:
         engine.dispose()

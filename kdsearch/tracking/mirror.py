@@ -26,6 +26,7 @@ from kdsearch.events import (
     TrialEpoch,
 )
 from kdsearch.ledger import Confirmed
+from kdsearch.masking import masked
 from kdsearch.store import StudyFacts, TrialRecord
 from kdsearch.tracking import standing
 from kdsearch.tracking.pace import Pace
@@ -108,7 +109,7 @@ class Mirror:
             self._mirror(happening, lines)
         except Exception as error:  # whatever a tracking store does must not reach the search
             if self._away_until is None:  # once for each time that it is lost
-                reason = str(error).strip().split("\n")[0][:200]
+                reason = masked(str(error).strip().split("\n")[0])[:200]
                 self._complain(
                     f"MLflow is away ({type(error).__name__}: {reason}); a later run fills in what is missing"
                 )

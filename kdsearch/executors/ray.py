@@ -197,11 +197,11 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
 def _check_reachable(address: str) -> None:
     """Raise `Mistake` where nobody listens: Ray would try for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "//" in host:
+    if not host or "//" in host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Mistake(f"--address must be HOST:PORT of the cluster's head, or auto, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_SECONDS / 4).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise Mistake(
             f"no Ray cluster answers at {address!r} ({error}); start one with ray start --head, or leave --address out"
         ) from None
@@ -244,7 +244,10 @@ def _outcome(done: "Future[bytes]", trial: int) -> Progress | Failed | Exception
     if isinstance(error, RayTaskError):
         return _raised(error)
     if isinstance(error, OutOfMemoryError):
-        reason = "out of memory on its machine: give the cluster fewer --workers, or the study a smaller batch_size"
+        reason = (
+            "out of memory on its machine: let it take fewer at a time (fewer --workers, or ray start --num-cpus), or "
+            "give the study a smaller batch_size"
+        )
         return Failed(trial=trial, reason=reason, trace=str(error))
     if isinstance(error, RayError):  # a node, a worker, or a task that was cancelled
         return LostError(f"its worker was lost ({type(error).__name__})")

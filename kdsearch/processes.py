@@ -3,26 +3,23 @@
 Why no pool of a library: in those at hand all workers share a pipe and its lock, and whoever is killed with the lock in
 its hands or with half of a result written leaves the others waiting for ever; Pebble's pool also breaks whole where a
 worker is killed that has nothing to do. Here what a dying worker leaves behind is its own pipe, which ends with it.
-
-Processes begin with Ctrl-C blocked, import nothing but this module and what they are to do, and do not run the driver's
-main module again, as `spawn` would have them.
 """
 
 import atexit
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import Pipe, popen_spawn_posix, resource_tracker, spawn
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
 
 import psutil
+
+from kdsearch.spawning import in_words, started
 
 _LOOK_SECONDS = 0.5
 """Between two looks at a worker's memory."""
@@ -33,37 +30,9 @@ _END_SECONDS = 10.0
 _GROWN = 0.75
 """A worker above this share of its limit is replaced between two segments, when that costs nothing but its start."""
 
-_launching = threading.Lock()
-
 
 class LostError(Exception):
     """A worker ended with this task in its hands; it can be run again."""
-
-
-class _Popen(popen_spawn_posix.Popen):
-    def _launch(self, process_obj: BaseProcess) -> None:
-        whole = spawn.get_preparation_data
-        with _launching:
-            resource_tracker.ensure_running()  # whose start would let Ctrl-C through again
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            spawn.get_preparation_data = lambda name: {
-                key: value for key, value in whole(name).items() if not key.startswith("init_main")
-            }
-            try:
-                super()._launch(process_obj)  # type: ignore[misc]
-            finally:
-                spawn.get_preparation_data = whole
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Process(SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> _Popen:
-        return _Popen(process_obj)
-
-
-class _Context(SpawnContext):
-    Process = _Process
 
 
 @dataclass(eq=False)
@@ -212,10 +181,7 @@ class _Slot:
     def _start(self) -> None:
         ours, theirs = Pipe()
         self._pipe = ours
-        self._process = _Context().Process(
-            target=self._main, args=(theirs, *self._arguments), name="kdsearch worker", daemon=False
-        )
-        self._process.start()
+        self._process = started(self._main, theirs, self._arguments)
         theirs.close()  # or a worker's death would not end the pipe
 
     def _stop(self, grace_seconds: float = 0.0) -> str:
@@ -229,16 +195,3 @@ class _Slot:
         code = self._process.exitcode
         self._process = self._pipe = None
         return in_words(code)
-
-
-def in_words(code: int | None) -> str:
-    """What became of a process with that exit code."""
-    if code is None:
-        return "ended, or does not end (its exit code is not known)"
-    if code >= 0:
-        return f"ended unexpectedly (exit code {code})"
-    name = f"signal {-code}"
-    with contextlib.suppress(ValueError):
-        name = f"signal {-code}, {signal.Signals(-code).name}"
-    guess = {9: " (out of memory?)", 11: " (a fault in native code)"}.get(-code, "")
-    return f"was killed by {name}{guess}"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy
@@ -308,14 +309,16 @@ class Store:
 
         Gives its number.
         """
-        ended = {"screened": screened} if screened is not None else {"reason": failed} if failed is not None else {}
+        now = now_ms()
+        over = {"screened": screened} if screened is not None else {"reason": failed} if failed is not None else {}
+        ended = {**over, "ended_ms": now} if over else {}
         state = TrialState.PRUNED if screened is not None else TrialState.FAIL if failed is not None else None
         trial = create_trial(
             state=state or TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
             system_attrs=dict(system_attrs),
-            user_attrs={**attrs, **ended},
+            user_attrs={**attrs, **ended, "began_ms": now},
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         return self._storage.get_trial_number_from_id(trial_id)
@@ -382,7 +385,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _result(curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None) -> str:
-    content = {"curve": curve, "spent": spent, "measured": dict(measured or {})}
+    content = {"curve": curve, "spent": spent, "measured": dict(measured or {}), "ended_ms": now_ms()}
     return json.dumps({**content, "sum": digest(json.loads(json.dumps(content)))})
 
 
@@ -431,6 +434,16 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         inherited=Inherited(**attrs["inherited"]) if attrs.get("inherited") else None,
         waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
         reason=attrs.get("screened") or attrs.get("reason"),
-        began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
-        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
+        began_ms=attrs.get("began_ms", _ms(trial.datetime_start) or 0),
+        ended_ms=result.get("ended_ms", _ms(trial.datetime_complete)) if trial.state.is_finished() else None,
     )
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, which no time zone and no daylight saving moves."""
+    return time.time_ns() // 1_000_000
+
+
+def _ms(moment: datetime | None) -> int | None:
+    """Of studies of older versions, which have Optuna's own times alone: local, of nobody knows which zone."""
+    return int(moment.timestamp() * 1000) if moment is not None else None

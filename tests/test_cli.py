@@ -192,6 +192,11 @@ def test_a_folder_is_no_study_file(tmp_path, wrong):
     [
         (("run", "x.py", "--trials", "-3"), "--trials: must be a whole number of at least 1, got '-3'"),
         (("run", "x.py", "--workers", "0"), "--workers: must be a whole number of at least 1, got '0'"),
+        (
+            ("run", "x.py", "--stall-minutes", "-1"),
+            "--stall-minutes: must be a number of minutes, or 0 for no limit, got '-1'",
+        ),
+        (("run", "x.py", "--worker-memory", "0"), "--worker-memory: must be a number above 0, got '0'"),
         (("run", "x.py", "--minutes", "nan"), "--minutes: must be a number above 0"),
         (("run", "x.py", "--engine", "slurm"), "invalid choice: 'slurm'"),
         (("export", "small"), "--to"),

@@ -159,8 +159,13 @@ def test_a_segment_that_hangs_is_taken_from_its_worker_and_no_other_is(executor,
     assert isinstance(found.pop(2), Progress)
     look()
     assert found == {}
-    moved[0] += 31 * 60
-    assert wait_until(lambda: look() or 1 in found, 60)
+
+    def half_an_hour_later():
+        moved[0] += 31 * 60
+        look()
+        return 1 in found
+
+    assert wait_until(half_an_hour_later, 180)
     assert found[1] == Lost(reason="made no progress in 30 minutes (stall_minutes)")
     assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
 

@@ -2,15 +2,20 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from kdsearch.processes import LostError, Workers, in_words
+from kdsearch.processes import LostError, Workers
+from kdsearch.spawning import in_words
 from tests.processes_for_tests import dies_at_once, main
 
+ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 30
 
 
@@ -123,6 +128,37 @@ def test_closing_ends_all_and_everything_under_way():
             future.result(timeout=SECONDS)
     assert not psutil.pid_exists(pid)
     assert not [thread for thread in threading.enumerate() if thread.name == "worker" and thread in workers._threads]
+
+
+DRIVER = """
+import sys
+from kdsearch.processes import Workers
+from tests.processes_for_tests import main
+workers = Workers(main, (), 2)
+pids = set()
+while len(pids) < 2:
+    pids |= {int(one.result()) for one in [workers.submit(b"who") for _ in range(8)]}
+hanging = workers.submit(b"hang")
+while not hanging.running():
+    pass
+print(*pids, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_all_end_with_the_driver_however_it_ends_also_one_that_hangs():
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pids = [int(pid) for pid in driver.stdout.readline().split()]
+    time.sleep(0.3)
+    assert all(psutil.pid_exists(pid) for pid in pids) and len(pids) == 2
+    driver.kill()
+    driver.wait()
+    until = time.monotonic() + SECONDS
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    driver.stdin.close()
+    driver.stdout.close()
 
 
 @pytest.mark.parametrize(("code", "words"), [(None, "not known"), (-64, "was killed by signal 64")])

@@ -1,15 +1,9 @@
-"""A local worker process: ends when its driver is gone, loads the study with its first segment, runs segments."""
+"""What a local worker process does: loads the study, runs segments as they come, tells of their epochs."""
 
 import contextlib
-import ctypes
 import json
-import os
-import signal
 import socket
-import sys
-import threading
 import traceback
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +14,12 @@ if TYPE_CHECKING:
 
 EVENTS = "events"
 STOP = "stop"
-_PR_SET_PDEATHSIG = 1
 
 _state: dict[str, Any] = {}
 
 
 def main(connection: Connection, pickled_job: bytes, private: str) -> None:
     """Run segments, pickled, as they come through `connection`, until its other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_driver()
-    _offer_to_the_kernel()
     _state.update(pickled_job=pickled_job, private=Path(private))
     _warm_up()
     with contextlib.suppress(EOFError):
@@ -88,24 +78,3 @@ def _report(message: dict[str, Any]) -> None:
         _state["socket"].sendto(json.dumps(message).encode(), str(_state["private"] / EVENTS))
     except (BlockingIOError, FileNotFoundError, ConnectionRefusedError):
         return  # a driver that is busy or gone misses a line of progress; the segment's result carries them all
-
-
-def _end_with_driver() -> None:
-    """See to it that this process ends when the driver does, however that ends."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-    if sys.platform == "linux":
-        # also where native code hangs and lets no thread run
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _wait_for_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _offer_to_the_kernel() -> None:
-    """Where the machine runs out of memory the kernel takes a worker, which can be replaced, and not the driver."""
-    with contextlib.suppress(OSError):  # only Linux has it
-        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -84,10 +84,11 @@ class Postgres:
 
 
 def _programs() -> Path | None:
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian's, which are not on the path
     if (found := shutil.which("initdb")) is not None:
-        return Path(found).parent
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return installed[-1].parent if installed else None
+        places.append(Path(found).resolve().parent)
+    needed = ("initdb", "pg_ctl", "pg_dump")
+    return next((place for place in places if all((place / name).exists() for name in needed)), None)
 
 
 def _account() -> str | None:
@@ -103,7 +104,7 @@ def postgres() -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="PostgreSQL needs the extra postgres")
     programs = _programs()
     if programs is None:
-        pytest.skip("PostgreSQL's programs (initdb, pg_ctl) are not installed")
+        pytest.skip("PostgreSQL's programs (initdb, pg_ctl, pg_dump) are not installed")
     server = Postgres(programs, _account())
     yield server
     server.remove()

@@ -15,6 +15,7 @@ from kdsearch.mistakes import Mistake
 from kdsearch.patience import Patience, UnansweredError
 from kdsearch.progress import JsonLog
 from tests.postgres import PASSWORD, postgres  # noqa: F401 - a fixture
+from tests.servers import mlflow_server
 from tests.studies_for_tests import write_study
 from tests.test_search import essence
 
@@ -53,6 +54,7 @@ def searched(postgres, tmp_path_factory):  # noqa: F811
     made = Searched(postgres, tmp_path_factory.mktemp("postgres"))
     patch = pytest.MonkeyPatch()
     patch.chdir(made.folder)
+    patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     def give_up(happening):
         if isinstance(happening, TrialBegan) and happening.record.number == 1:
@@ -77,8 +79,14 @@ def searched(postgres, tmp_path_factory):  # noqa: F811
     made.given_up = str(given_up.value)
     postgres.start()
     made.after = api.open_study("small", workspace=made.workspace, storage=made.url)
-    made.results = made.run(trouble)
-    yield made
+    served = made.folder.parent / f"{made.folder.name}-mlflow"  # what it logs is its own affair
+    served.mkdir()
+    with mlflow_server(postgres.database("tracking"), served) as made.tracking:
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            patch.setenv(name, "")  # kdsearch sets them from the address
+        patch.setenv("MLFLOW_TRACKING_URI", made.tracking.replace("://", f"://me:{PASSWORD}@"))
+        made.results = made.run(trouble)
+        yield made
     patch.undo()
 
 
@@ -97,6 +105,18 @@ def test_waiting_is_said_and_giving_up_keeps_what_is_finished(searched):
     assert any("trying again in 1 s" in note for note in waited)
     assert any("answers again" in note for note in searched.notes)
     assert not any(PASSWORD in note for note in searched.notes)
+
+
+def test_a_tracking_server_whose_database_went_away_has_every_trial_in_the_end(searched):
+    from mlflow import MlflowClient
+
+    searched.run(lambda happening: None)  # which fills in what is missing
+    client = MlflowClient(tracking_uri=searched.tracking)
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id], "tags.`kdsearch.role` = 'trial'")
+    found = {int(run.data.tags["kdsearch.trial"]): run.data.metrics["accuracy"] for run in runs}
+    assert found == {record.number: record.measured["accuracy"] for record in searched.results.records}
+    assert len(runs) == 5
 
 
 def test_every_command_works_on_it(searched):
@@ -118,7 +138,8 @@ def test_the_password_is_nowhere(searched):
             api.open_study("small", workspace=searched.workspace, storage=url)
         assert PASSWORD not in str(refused.value) and PASSWORD not in repr(refused.value)
     assert PASSWORD not in searched.said.getvalue()
-    assert PASSWORD not in searched.server.dump("studies")
+    for name in ("studies", "tracking"):
+        assert PASSWORD not in searched.server.dump(name)
     read = 0
     for folder, _, files in os.walk(searched.folder):
         for name in files:

@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
+from kdsearch.masking import without_user
 from kdsearch.mistakes import Mistake
 from kdsearch.workspace import Workspace
 
@@ -26,12 +28,24 @@ def connect(workspace: Workspace) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would for every run that ends
     check_store(uri)
+    uri = _without_password(uri)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # after the import, which sets them up
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
+
+
+def _without_password(uri: str) -> str:
+    """The address of a server alone, which MLflow shows and logs; its user and password go where it keeps them."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_user(uri)
 
 
 def check_store(uri: str) -> None:

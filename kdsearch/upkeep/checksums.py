@@ -13,7 +13,7 @@ from kdsearch.files import DamagedError, file_sha256, load_tensors
 from kdsearch.store import StudyFacts
 from kdsearch.underway import saved
 from kdsearch.upkeep.flaw import Flaw, removing
-from kdsearch.upkeep.shelf import all_files, trial_of
+from kdsearch.upkeep.shelf import all_files, beside_signals, trial_of
 
 _COSTS = {
     "data": "workers read them again from data()",
@@ -119,7 +119,7 @@ def _flaw(kind: str, path: Path, reason: str, facts: StudyFacts) -> Flaw:
             costs="the student cannot be exported; trained again it has the same bits on the same kind of machine",
             remedy=f"kdsearch export {facts.name}{named} --recreate --to DIR trains them again and puts them back",
         )
-    beside = [path.with_suffix(".json")] if kind == "signals" else []
+    beside = beside_signals(path) if kind == "signals" else []
     return Flaw(
         kind=f"{kind} damaged",
         level="warning",

@@ -27,6 +27,7 @@ def diagnose(
     name: str | None = None,
     *,
     repair: bool = False,
+    track: bool = True,
     idle_seconds: float = IDLE_SECONDS,
     workspace: Where | None = None,
     storage: str | None = None,
@@ -34,16 +35,16 @@ def diagnose(
     """Check the study `name`, or the whole workspace, with what killed processes left beside it.
 
     With `repair` what is safe is done: damaged files that can be computed again and orphans are removed, and MLflow
-    gets what it lacks. Files that were written to in the last `idle_seconds` are taken to be somebody's. In a workspace
-    a study whose driver is alive is only looked at. Raises `Mistake` where there is no such study or workspace, and for
-    a repair of a study whose driver is alive.
+    gets what it lacks; MLflow is left out where `track` is false. Files that were written to in the last `idle_seconds`
+    are taken to be somebody's. In a workspace a study whose driver is alive is only looked at. Raises `Mistake` where
+    there is no such study or workspace, and for a repair of a study whose driver is alive.
     """
     place = Workspace.chosen(workspace)
     if name is not None:
         check_name(name)
     if not place.root.is_dir():
         raise Mistake(f"there is no workspace {place.root}; name one with --workspace")
-    examination = _Examination(place, storage, repair, idle_seconds)
+    examination = _Examination(place, storage, repair, track, idle_seconds)
     examination.run(name)
     return examination.checkup()
 
@@ -51,10 +52,11 @@ def diagnose(
 class _Examination:
     """One check, and what was found so far."""
 
-    def __init__(self, place: Workspace, storage: str | None, repair: bool, idle_seconds: float) -> None:
+    def __init__(self, place: Workspace, storage: str | None, repair: bool, track: bool, idle_seconds: float) -> None:
         self._place = place
         self._url = storage or place.storage_url
         self._repair = repair
+        self._track = track
         self._idle_seconds = idle_seconds
         self._studies: list[str] = []
         self._flaws: list[Flaw] = []
@@ -72,7 +74,9 @@ class _Examination:
         )
 
     def run(self, name: str | None) -> None:
-        self._take_in(against.of_a_file(self._place.root / "mlflow.db", "MLflow's pages; studies are whole"), True)
+        if self._track:
+            of_mlflow = against.of_a_file(self._place.root / "mlflow.db", "MLflow's pages; studies are whole")
+            self._take_in(of_mlflow, False)
         rows = self._rows(name)
         if rows is None:
             return
@@ -129,7 +133,7 @@ class _Examination:
         yield from against.of_the_files(self._place, store.facts, records, confirmed, alive=alive)
         left = leftovers.of_a_study(folder, files, records, confirmed, alive=alive, idle_seconds=self._idle_seconds)
         yield from map(orphan, left)
-        if not alive:  # the mirror of a search under way is behind it
+        if self._track and not alive:  # the mirror of a search under way is behind it
             yield from Copy(self._place, store.facts, records, confirmed).flaws()
 
     def _strays(self, rows: Rows | None) -> Iterator[Flaw]:

@@ -23,7 +23,7 @@ from kdsearch.upkeep import leftovers
 from kdsearch.upkeep.against import freed_students
 from kdsearch.upkeep.flaw import removing
 from kdsearch.upkeep.rows import Rows
-from kdsearch.upkeep.shelf import FREED, IDLE_SECONDS, KINDS, Orphan, lies_still, size_bytes, trial_of
+from kdsearch.upkeep.shelf import FREED, IDLE_SECONDS, KINDS, Orphan, beside_signals, lies_still, size_bytes, trial_of
 from kdsearch.workspace import Workspace
 
 Students = Literal["all", "front"]
@@ -187,7 +187,7 @@ def _free_students(place: Workspace, facts: StudyFacts, numbers: Sequence[int], 
 
 
 def _free(orphan: Orphan, freed: Freed) -> None:
-    beside = [orphan.path.with_suffix(".json")] if orphan.path.suffix == ".npy" else []
+    beside = beside_signals(orphan.path) if orphan.path.suffix == ".npy" else []
     freed.add(orphan.kind, sum(size_bytes(path) for path in (orphan.path, *beside)))
     if not freed.dry_run:
         with writable(orphan.path):

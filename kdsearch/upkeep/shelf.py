@@ -77,6 +77,11 @@ def lies_still(path: Path, idle_seconds: float) -> bool:
         return False
 
 
+def beside_signals(array: Path) -> list[Path]:
+    """What goes with an array of signals: its note and its lock."""
+    return [array.with_suffix(suffix) for suffix in (".json", ".lock")]
+
+
 def size_bytes(path: Path) -> int:
     """Of a file, or of all files below a folder; 0 for what is gone."""
     try:

@@ -17,7 +17,9 @@ TIMES = ("seconds", "began_ms", "ended_ms")
 
 @dataclass(frozen=True)
 class Searched:
-    """The study file; a workspace whose search was stopped with a trial under way; the table with which it ends where nothing comes between."""
+    """The study file; a workspace whose search was stopped with a trial under way; the table with which it ends where
+    nothing comes between.
+    """
 
     path: Path
     root: Path

@@ -41,10 +41,10 @@ def restore_study(
     """
     place = Workspace.chosen(workspace)
     place.make()
-    rows = Rows(open_storage(storage or place.storage_url, create=True))
     with ExitStack() as undo:
         with opened(Path(file), most_gb * 1e9) as archive:
             name = archive.manifest.study
+            rows = Rows(open_storage(storage or place.storage_url, create=True))
             _check_free(place, rows, name)
             with writable(place.root):
                 beside = Path(tempfile.mkdtemp(prefix=f".restored-{name}-", dir=place.root))

@@ -25,12 +25,8 @@ from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.packing import archive_study
 from kdsearch.upkeep.restoring import restore_study
 from kdsearch.workspace import Workspace
-from tests.upkept import interrupted_search
 
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    return interrupted_search(tmp_path_factory.mktemp("archive"))
+pytestmark = pytest.mark.xdist_group("upkeep")  # the search that they share is made by one process, once
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,8 @@ from kdsearch.store import Store, open_storage
 from kdsearch.upkeep.checksums import damaged
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.workspace import Workspace
-from tests.upkept import interrupted_search
 
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    return interrupted_search(tmp_path_factory.mktemp("doctor"))
+pytestmark = pytest.mark.xdist_group("upkeep")  # the search that they share is made by one process, once
 
 
 @pytest.fixture

@@ -15,12 +15,9 @@ from kdsearch.mistakes import Mistake
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.garbage import collect_garbage
 from kdsearch.workspace import Workspace
-from tests.upkept import TIMES, interrupted_search
+from tests.upkept import TIMES
 
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    return interrupted_search(tmp_path_factory.mktemp("gc"))
+pytestmark = pytest.mark.xdist_group("upkeep")  # the search that they share is made by one process, once
 
 
 @pytest.fixture
@@ -88,7 +85,7 @@ def test_a_local_search_beside_which_it_runs_all_the_time_ends_as_without(search
     root, ended, faults = tmp_path / "runs", threading.Event(), []
 
     def again_and_again():
-        while not ended.wait(0.02):
+        while not ended.wait(0.1):
             try:
                 collect_garbage("small", pruned=True, signals=True, students="front", workspace=root)
             except Exception as error:

@@ -3,14 +3,16 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import pytest
 
-from kdsearch import api
-from kdsearch.search import search
-from kdsearch.study import Source
-from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
+
+if TYPE_CHECKING:  # imported late: only some tests search
+    import pandas as pd
+
+    from kdsearch.results import Results
 
 TIMES = ("seconds", "began_ms", "ended_ms")
 
@@ -23,7 +25,7 @@ class Searched:
 
     path: Path
     root: Path
-    table: pd.DataFrame
+    table: "pd.DataFrame"
 
     def copy(self, to: Path) -> Path:
         """The interrupted workspace once more, to be damaged."""
@@ -32,15 +34,26 @@ class Searched:
 
     def assert_goes_on(self, root: Path, storage: str | None = None) -> None:
         """Continued, the study ends as it would have without the interruption and whatever came after that."""
+        import pandas as pd
+
         found = run(self.path, root, storage=storage).frame
         pd.testing.assert_frame_equal(found.drop(columns=[*TIMES]), self.table.drop(columns=[*TIMES]))
 
 
-def run(path: Path, root: Path, **options: object) -> "api.Results":
+def run(path: Path, root: Path, **options: object) -> "Results":
+    from kdsearch import api
+
     return api.run(path, workspace=root, engine="inline", confirm=False, track=False, **options)
 
 
-def interrupted_search(folder: Path) -> Searched:
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """Not to be altered."""
+    from kdsearch.search import search
+    from kdsearch.study import Source
+    from kdsearch.workspace import Workspace
+
+    folder = tmp_path_factory.mktemp("upkept")
     path = write_study(folder, ('"start", ["none", "pretrain"]', '"start", ["pretrain"]'))
     place = Workspace(folder / "runs")
     waited = place.checkpoint("small", 2)

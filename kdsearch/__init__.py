@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from kdsearch.taking import export_front, export_student
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
+    from kdsearch.upkeep.deleting import delete_study
+    from kdsearch.upkeep.doctor import diagnose
+    from kdsearch.upkeep.garbage import collect_garbage
+    from kdsearch.upkeep.packing import archive_study
+    from kdsearch.upkeep.restoring import restore_study
 
 _HOMES = {
     "kdsearch.api": (
@@ -64,6 +69,11 @@ _HOMES = {
     "kdsearch.taking": ("export_front", "export_student"),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
+    "kdsearch.upkeep.deleting": ("delete_study",),
+    "kdsearch.upkeep.doctor": ("diagnose",),
+    "kdsearch.upkeep.garbage": ("collect_garbage",),
+    "kdsearch.upkeep.packing": ("archive_study",),
+    "kdsearch.upkeep.restoring": ("restore_study",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -94,12 +104,16 @@ __all__ = [
     "TextTransformer",
     "Trial",
     "ViT",
+    "archive_study",
     "arrays",
     "cifar10",
     "cifar10_jpeg",
     "cifar100",
+    "collect_garbage",
     "compare_students",
     "confirm_study",
+    "delete_study",
+    "diagnose",
     "digits",
     "download",
     "drawn",
@@ -113,6 +127,7 @@ __all__ = [
     "mnist",
     "open_study",
     "predict",
+    "restore_study",
     "run",
     "status",
     "studies",

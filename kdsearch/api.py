@@ -87,7 +87,7 @@ def run(
         loaded = study if isinstance(study, Study) and not smoke else source.load()
         heard, complain = _shown(progress, listeners, complain, stack)
         if track:
-            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+            heard.append(stack.enter_context(Mirror(place, mirrored_pages, complain)))
         taken: list[Confirmed] = []
         tell = to_all(heard)
 
@@ -159,7 +159,7 @@ def confirm_study(
     with interrupts() as interrupted, ExitStack() as stack:
         heard, complain = _shown(progress, listeners, complain, stack)
         if track:
-            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+            heard.append(stack.enter_context(Mirror(place, mirrored_pages, complain)))
         tell = to_all(heard)
 
         def then(prepared: Prepared, store: Store, executor: Executor) -> None:
@@ -330,7 +330,8 @@ def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callab
         return {}
 
 
-def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
+def mirrored_pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
+    """What a study's own run in MLflow shows: its pages by file name."""
     from kdsearch.report import growth_page, pareto_page
 
     results = Results(facts, records, confirmed)

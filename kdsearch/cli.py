@@ -10,6 +10,7 @@ from typing import Any
 
 from kdsearch import __version__, commands
 from kdsearch.commands import FAILED, INTERRUPTED, WRONG_USE
+from kdsearch.upkeep import commands as upkeep
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -205,6 +206,8 @@ def parser() -> argparse.ArgumentParser:
     compare = command("compare", commands.compare, "put exported students and their teachers in one table")
     compare.add_argument("folders", nargs="+", metavar="DIR", help="what kdsearch export wrote")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
+
+    upkeep.add(command, _not_negative, _above_zero)
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")

@@ -96,7 +96,7 @@ class Ledger:
 
     def __init__(self, storage: BaseStorage, name: str, study_id: str) -> None:
         self._storage = storage
-        self._name = f"{name}/confirm-{study_id[:12]}"
+        self.name = f"{name}/confirm-{study_id[:12]}"
 
     def read(self) -> Confirmed:
         """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
@@ -137,11 +137,11 @@ class Ledger:
 
     def _find(self) -> int | None:
         names = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
-        return names.get(self._name)
+        return names.get(self.name)
 
     def _made(self) -> int:
         found = self._find()
-        return found if found is not None else self._storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
+        return found if found is not None else self._storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
 
 
 def _joined(before: Question, now: Question) -> Question:

@@ -35,6 +35,8 @@ _FACTS = "kdsearch"
 _SESSIONS = "sessions"
 _AT_ONCE = 5
 
+CONDEMNED = "kdsearch_condemned"
+"""Attribute of a study that is being deleted or restored; its value says which. Nobody may take it for a whole one."""
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
@@ -251,6 +253,11 @@ class Store:
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
         attributes = storage.get_study_user_attrs(self._id)
+        if attributes.get(CONDEMNED):
+            raise Mistake(
+                f"the study {name!r} was being {attributes[CONDEMNED]}, which was interrupted; "
+                f"`kdsearch delete {name}` removes what is left of it"
+            )
         if _FACTS not in attributes:
             raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
         if attributes[_FACTS].get("format") != FORMAT:

@@ -36,7 +36,7 @@ FLOORS = {
     ],
     7: [
         "__main__", "api", "cli", "commands", "dashboard", "figures", "predicting", "repetition", "serving",
-        "tables", "taking", "template", "ui",
+        "tables", "taking", "template", "ui", "upkeep", "upkeep.",
     ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -49,6 +49,7 @@ HOMES = {
     "optuna": {
         *("space", "screening", "store", "ledger", "driver", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
+        *("upkeep.rows", "upkeep.transcript"),
     },
     "optuna_dashboard": {"dashboard"},
     "psutil": {"processes"},

@@ -25,6 +25,7 @@ from kdsearch.events import (
     TrialEnded,
     TrialEpoch,
 )
+from kdsearch.files import void
 from kdsearch.ledger import Confirmed
 from kdsearch.masking import masked
 from kdsearch.store import StudyFacts, TrialRecord
@@ -69,6 +70,24 @@ class Mirror:
         self._drawn = True  # whether the pages show all complete trials
         # the parent's beginning: before its first child's, or the UI would not nest them
         self._made_ms = self._began_ms = time.time_ns() // 1_000_000
+
+    @classmethod
+    def catch_up(
+        cls, workspace: Workspace, pages: Pages, facts: StudyFacts, records: list[TrialRecord], confirmed: Confirmed
+    ) -> None:
+        """Mirror a study that nobody is at work on, here and now. Raises `Mistake`, and what MLflow raises where it is
+        away.
+        """
+        mirror = cls(workspace, pages, void)
+        mirror._note(SearchBegan(facts, records, len(records), 0))
+        writer = Writer(workspace, facts, mirror._began_ms)
+        for record in records:
+            writer.trial(record)
+        for run in confirmed.records:
+            writer.repeat(run)
+        mirror._settle(writer, records, facts, confirmed)
+        unfinished = any(record.state == "running" for record in records)
+        writer.search("KILLED" if unfinished else "FINISHED")
 
     def __call__(self, happening: Happening) -> None:
         if isinstance(happening, _MIRRORED):

@@ -1,0 +1,78 @@
+"""`kdsearch delete`: everything of a study, in an order in which nothing half-deleted looks whole.
+
+First its name is condemned in the database, which every other command refuses from then on; then MLflow's copy and the
+folder go; its rows last. What was interrupted, or found MLflow away, is gone on with by the same call.
+"""
+
+import shutil
+
+from kdsearch.files import writable
+from kdsearch.lease import only_driver
+from kdsearch.mistakes import Mistake
+from kdsearch.store import Store, open_storage
+from kdsearch.stored import Where
+from kdsearch.study import check_name
+from kdsearch.tracking import forget
+from kdsearch.upkeep.rows import Rows
+from kdsearch.upkeep.shelf import SHARED, study_folders
+from kdsearch.workspace import Workspace
+
+
+def delete_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> list[str]:
+    """Delete the study: its rows and those of its ledger, its folder, its MLflow experiment and registered model. Gives
+    in words what was removed.
+
+    Raises `Mistake` where there is nothing of that name, its driver is alive, it is not kdsearch's, or MLflow is away:
+    what is left then is condemned, and the same call goes on.
+    """
+    check_name(name)
+    place = Workspace.chosen(workspace)
+    rows = _rows(place, storage)
+    folder = place.study(name)
+    _check_ours(rows, name)
+    there = rows is not None and name in rows.all_names()
+    if name in SHARED:
+        raise Mistake(f"{folder} is shared by all studies of the workspace; it is not deleted with one")
+    if not there and folder not in study_folders(place.root) and not (place.artifacts / name).is_dir():
+        known = ", ".join(rows.ours()) if rows is not None else ""
+        raise Mistake(f"there is no study {name!r} here; there are: {known or 'none'}")
+    said: list[str] = []
+    with only_driver(folder):  # refused while a driver is alive; makes the folder where there is none
+        if rows is not None and there:
+            rows.condemn(name, "deleted")
+        said += _forgotten(place, name)
+        with writable(folder):
+            shutil.rmtree(folder)
+        said.append(f"removed {folder}")
+        if rows is not None:
+            said.append(f"removed {rows.erase(name)} trials from the database")
+    return said
+
+
+def _rows(place: Workspace, storage: str | None) -> Rows | None:
+    """The database; None where the workspace has none (yet): a study that never came to its first trial has a folder
+    alone.
+    """
+    if storage is None and not (place.root / "optuna.db").exists():
+        return None
+    return Rows(open_storage(storage or place.storage_url, create=False))
+
+
+def _check_ours(rows: Rows | None, name: str) -> None:
+    """Raise `Mistake` for another program's study."""
+    held = rows.all_names().get(name) if rows is not None else None
+    if rows is not None and held is not None and not rows.is_condemned(held):
+        Store(rows.storage, name)
+
+
+def _forgotten(place: Workspace, name: str) -> list[str]:
+    try:
+        return forget(place, name)
+    except Mistake:
+        raise
+    except Exception as error:  # a tracking server may be away in many ways
+        reason = str(error).strip().split("\n")[0][:200]
+        raise Mistake(
+            f"MLflow is away ({type(error).__name__}: {reason}), so {name!r} is only half deleted; "
+            f"`kdsearch delete {name}` goes on when it is back"
+        ) from None

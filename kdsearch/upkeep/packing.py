@@ -1,0 +1,142 @@
+"""`kdsearch archive`: a whole study as one file, with the checksum of everything in it."""
+
+import hashlib
+import io
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from kdsearch import __version__
+from kdsearch.data.bar import bar
+from kdsearch.files import file_sha256, writable, write_atomically
+from kdsearch.lease import only_driver
+from kdsearch.mistakes import Mistake
+from kdsearch.store import open_storage
+from kdsearch.stored import Where, store_of
+from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
+from kdsearch.upkeep.rows import Rows
+from kdsearch.upkeep.shelf import all_files
+from kdsearch.upkeep.transcript import transcribe
+from kdsearch.workspace import Workspace
+
+_LEVEL = 1
+"""Weights hardly shrink: more would cost minutes for nothing."""
+
+
+def archive_study(
+    name: str,
+    to: Where,
+    *,
+    signals: bool = False,
+    workspace: Where | None = None,
+    storage: str | None = None,
+) -> Path:
+    """Write the study's rows and files to `to`, a .tar.gz or a .zip; gives its path. What can be had again is left out:
+    the data, and unless `signals` says otherwise the teacher's signals; MLflow's copy too, which a restore makes anew.
+
+    Raises `Mistake` where there is no such study, its driver is alive, or `to` is there already or cannot be written:
+    nothing is left then.
+    """
+    target, place = Path(to), Workspace.chosen(workspace)
+    if not target.name.endswith((".tar.gz", ".zip")):
+        raise Mistake(f"an archive's name must end in .tar.gz or .zip, got {target}")
+    if target.exists():
+        raise Mistake(f"{target} exists already; name another file")
+    store = store_of(name, place, storage)
+    folder = place.study(name)
+    with only_driver(folder), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
+        rows = Path(scratch) / ROWS
+        opened = Rows(open_storage(storage or place.storage_url, create=False))
+        ledger = store.ledger.name
+        names = [name, ledger] if ledger in opened.all_names() else [name]
+        with rows.open("w", encoding="utf-8") as file:
+            file.writelines(transcribe(opened.storage, names))
+        sources = {ROWS: rows, **_files(folder, signals)}
+        with writable(target):
+            write_atomically(target, lambda temporary: _write(temporary, target.name, name, sources))
+    return target
+
+
+def _files(folder: Path, signals: bool) -> dict[str, Path]:
+    """The study's files by the names that they get."""
+    return {
+        f"files/{kind}/{path.name}": path
+        for kind, path in all_files(folder)
+        if kind != "data" and (signals or kind != "signals") and may_be_kept(kind, path.name)
+    }
+
+
+def _write(temporary: Path, shown_name: str, name: str, sources: dict[str, Path]) -> None:
+    with bar(f"archiving {name}", 2 * len(sources), "files") as advance:
+        members = {}
+        for member, path in sources.items():
+            members[member] = Member(sha256=file_sha256(path), size_bytes=path.stat().st_size)
+            advance(1)
+        packages = {"kdsearch": __version__, **{package: version(package) for package in ("optuna", "torch")}}
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(study=name, made=made, versions=packages, members=members)
+        with _packer(temporary, shown_name) as packer:
+            content = manifest.to_bytes()
+            packer.add(MANIFEST, io.BytesIO(content), len(content))
+            for member, path in sources.items():
+                with path.open("rb") as file:
+                    reader = _Hashing(file)
+                    packer.add(member, cast(IO[bytes], reader), members[member].size_bytes)
+                if reader.sha256.hexdigest() != members[member].sha256:
+                    raise Mistake(f"{path} changed while it was archived; end what writes to it, and try again")
+                advance(1)
+
+
+class _Packer(Protocol):
+    def add(self, name: str, file: IO[bytes], size_bytes: int) -> None: ...
+
+
+class _Tar:
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+
+    def add(self, name: str, file: IO[bytes], size_bytes: int) -> None:
+        info = tarfile.TarInfo(name)  # of nobody, at no time: an archive does not say who made it
+        info.size = size_bytes
+        self._archive.addfile(info, file)
+
+
+class _Zip:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def add(self, name: str, file: IO[bytes], size_bytes: int) -> None:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with self._archive.open(info, "w", force_zip64=size_bytes >= 2**31) as member:
+            while chunk := file.read(2**20):
+                member.write(chunk)
+
+
+@contextmanager
+def _packer(path: Path, shown_name: str) -> Iterator[_Packer]:
+    if shown_name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", compresslevel=_LEVEL) as archive:
+            yield _Zip(archive)
+    else:
+        with tarfile.open(path, "w:gz", compresslevel=_LEVEL) as archive:
+            yield _Tar(archive)
+
+
+class _Hashing(io.RawIOBase):
+    """A file whose checksum is known once it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.sha256.update(data)
+        return data

@@ -1,0 +1,100 @@
+"""Studies in Optuna's database as a whole: checked, condemned and erased. Trials are read and written by `store`.
+
+A study that is condemned is refused by every other command, so that nothing half-deleted or half-restored looks whole:
+only deleting it (again) is possible.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from kdsearch.mistakes import Mistake
+from kdsearch.store import CONDEMNED, Store, study_names
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
+class Rows:
+    """The studies of one database, by name."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
+
+    def all_names(self) -> dict[str, int]:
+        """Every Optuna study there is, ledgers and other programs' among them, with its id."""
+        return {study.study_name: study._study_id for study in self.storage.get_all_studies()}
+
+    def ours(self) -> list[str]:
+        """kdsearch's studies, condemned ones not among them."""
+        found = []
+        for name in study_names(self.storage):
+            try:
+                found.append(Store(self.storage, name).facts.name)
+            except Mistake:
+                continue  # another program's, or condemned
+        return found
+
+    def condemned(self) -> list[str]:
+        names = self.all_names()
+        return sorted(name for name, held in names.items() if self.is_condemned(held))
+
+    def is_condemned(self, held: int) -> bool:
+        return bool(self.storage.get_study_user_attrs(held).get(CONDEMNED))
+
+    def condemn(self, name: str, why: str) -> None:
+        self.storage.set_study_user_attr(self.all_names()[name], CONDEMNED, why)
+
+    def erase(self, name: str) -> int:
+        """Remove a condemned study, its ledgers first; gives how many trials it had. One that is gone has none."""
+        for ledger in self.ledgers_of(name):
+            self.erase_ledger(ledger)
+        held = self.all_names().get(name)
+        if held is None:
+            return 0
+        trials = self.storage.get_n_trials(held)
+        self.storage.delete_study(held)
+        return trials
+
+    def erase_restored(self, name: str) -> None:
+        """Remove what a restore that failed has written of a study: its rows are condemned till the end."""
+        for other in [*self.ledgers_of(name), name]:
+            held = self.all_names().get(other)
+            if held is not None and self.is_condemned(held):
+                self.storage.delete_study(held)
+
+    def ledgers_of(self, name: str) -> list[str]:
+        return sorted(other for other in self.all_names() if other.startswith(f"{name}/"))
+
+    def erase_ledger(self, ledger: str) -> None:
+        if (held := self.all_names().get(ledger)) is not None:
+            self.storage.delete_study(held)
+
+    def lost_ledgers(self) -> list[str]:
+        """Ledgers whose study is gone, or was begun anew under its name."""
+        wanted = {Store(self.storage, name).ledger.name for name in self.ours()}
+        known = self.all_names()
+        ledgers = [name for name in known if "/confirm-" in name and name not in wanted]
+        standing = {name for name in known if "/" not in name} - set(self.ours())  # of others, or condemned
+        return sorted(name for name in ledgers if name.split("/", 1)[0] not in standing)
+
+    def unreadable(self, name: str) -> Iterator[tuple[str, str]]:
+        """What of a study cannot be read, and why."""
+        store = Store(self.storage, name)
+        for trial in store.frozen_trials():
+            try:
+                store.record(trial.number)
+            except _UNREADABLE as error:
+                yield f"trial {trial.number}", _said(error)
+        try:
+            store.sessions()
+        except _UNREADABLE as error:
+            yield "the study's account", _said(error)
+        try:
+            store.ledger.read()
+        except _UNREADABLE as error:
+            yield "the ledger", _said(error)
+
+
+def _said(error: Any) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -52,8 +52,10 @@ def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_stat
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(trace, encoding="utf-8")
     except OSError:
-        log = Path(tempfile.gettempdir()) / name
-        log.write_text(trace, encoding="utf-8")
+        handle, made = tempfile.mkstemp(prefix="kdsearch-error-", suffix=".txt")  # nobody else can have put it there
+        log = Path(made)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(trace)
     if arguments.debug:
         print(_printable(trace), file=sys.stderr)
     print(f"kdsearch: {_printable(message)}; the traceback is in {log}", file=sys.stderr)

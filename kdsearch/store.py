@@ -21,12 +21,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
 from kdsearch.ledger import Ledger
+from kdsearch.legible import check_curve, legible
 from kdsearch.mistakes import Mistake
-from kdsearch.study import OBJECTIVES
+from kdsearch.plain import from_json, is_number
+from kdsearch.study import OBJECTIVES, check_name
 
 FORMAT = 1
 _FACTS = "kdsearch"
 _SESSIONS = "sessions"
+_WRITTEN = ("recipe", "described", "fingerprint", "proposed", "seeds", "known")
+_SPLITS = ("train", "validation", "test")
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
@@ -75,11 +79,11 @@ class TrialRecord:
     number: int
     state: State
     params: dict[str, Any]
-    recipe: dict[str, Any]
-    described: dict[str, Any]
-    fingerprint: str
-    seeds: dict[str, int]
-    known: dict[str, float]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    seeds: dict[str, int] = field(default_factory=dict)
+    known: dict[str, float] = field(default_factory=dict)
     proposed: str = ""
     measured: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -211,16 +215,19 @@ class Store:
         known = study_names(storage)
         if name not in known:
             raise Mistake(f"there is no study {name!r} here; there are: {', '.join(known) or 'none yet'}")
+        check_name(name)  # whoever wrote the database
         self._storage = storage
-        self._id = storage.get_study_id_from_name(name)
-        attributes = storage.get_study_user_attrs(self._id)
+        with legible(name):
+            self._id = storage.get_study_id_from_name(name)
+            attributes = storage.get_study_user_attrs(self._id)
         if _FACTS not in attributes:
             raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
-        if attributes[_FACTS].get("format") != FORMAT:
-            raise Mistake(
-                f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
-            )
-        self.facts = StudyFacts(**attributes[_FACTS])
+        with legible(name):
+            if attributes[_FACTS].get("format") != FORMAT:
+                raise Mistake(
+                    f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
+                )
+            self.facts = _facts(attributes[_FACTS], name)
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
@@ -244,14 +251,21 @@ class Store:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
-        with _uncollected():
+        with _uncollected(), legible(self.facts.name):
             return self._storage.get_all_trials(self._id, deepcopy=False)
 
     def records(self) -> list[TrialRecord]:
-        return [_record(trial) for trial in self.frozen_trials()]
+        """All trials by number. Raises `Mistake` where one is not as kdsearch wrote it."""
+        return [self._read(trial) for trial in self.frozen_trials()]
 
     def record(self, number: int) -> TrialRecord:
-        return _record(self._storage.get_trial(self._trial_id(number)))
+        with legible(self.facts.name):
+            trial = self._storage.get_trial(self._trial_id(number))
+        return self._read(trial)
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
+        with legible(self.facts.name, f"trial {trial.number}"):
+            return _record(trial)
 
     def add(
         self,
@@ -311,8 +325,9 @@ class Store:
 
     def sessions(self) -> list[Session]:
         """The study's runs so far, each written when it ended."""
-        attributes = self._storage.get_study_user_attrs(self._id)
-        return [Session(**session) for session in attributes.get(_SESSIONS, [])]
+        with legible(self.facts.name, "its sessions"):
+            attributes = self._storage.get_study_user_attrs(self._id)
+            return [from_json(Session, session) for session in attributes.get(_SESSIONS, [])]
 
     def add_session(self, session: Session) -> None:
         whole = [*self.sessions(), session]
@@ -324,6 +339,26 @@ class Store:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def _facts(content: dict[str, Any], name: str) -> StudyFacts:
+    """Raises `ValueError` where they are of another form, or those of another study."""
+    facts = from_json(StudyFacts, content)
+    if facts.name != name:
+        raise ValueError(f"its facts are those of {facts.name!r}")
+    wanted: dict[str, tuple[dict[str, Any], dict[str, type]]] = {
+        "data": (facts.data, {"name": str, "fingerprint": str, "classes": int, **dict.fromkeys(_SPLITS, int)}),
+        "teacher": (facts.teacher, {"key": str, "parameters": int, "members": int, "accuracy": float}),
+        "reference": (facts.reference, {"accuracy": float, "parameters": float}),
+    }
+    for part, (found, kinds) in wanted.items():
+        for key, kind in kinds.items():
+            held = found.get(key)
+            if not (is_number(held) if kind is float else isinstance(held, kind) and not isinstance(held, bool)):
+                raise ValueError(f"its facts lack the {key} of {part}")
+    if not facts.objectives or not set(facts.objectives) <= set(OBJECTIVES):
+        raise ValueError(f"its objectives are {facts.objectives}")
+    return facts
 
 
 @contextmanager
@@ -357,25 +392,32 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "running",
     }
-    return TrialRecord(
-        number=trial.number,
-        state=states[trial.state],
-        params=dict(trial.params),
-        recipe=attrs.get("recipe", {}),
-        described=attrs.get("described", {}),
-        fingerprint=attrs.get("fingerprint", ""),
-        proposed=attrs.get("proposed", ""),
-        seeds=attrs.get("seeds", {}),
-        known=attrs.get("known", {}),
-        measured=result.get("measured", {}),
-        curve=result["curve"],
-        spent=result.get("spent", {}),
-        inherited=Inherited(**attrs["inherited"]) if attrs.get("inherited") else None,
-        waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
-        reason=attrs.get("screened") or attrs.get("reason"),
-        began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
-        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
+    record = from_json(
+        TrialRecord,
+        {
+            "number": trial.number,
+            "state": states[trial.state],
+            "params": dict(trial.params),
+            **{name: attrs[name] for name in _WRITTEN if name in attrs},
+            "measured": result.get("measured", {}),
+            "curve": result["curve"],
+            "spent": result.get("spent", {}),
+            "inherited": from_json(Inherited, attrs["inherited"]) if attrs.get("inherited") else None,
+            "waiting": bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
+            "reason": attrs.get("screened") or attrs.get("reason"),
+            "began_ms": int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
+            "ended_ms": int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
+        },
     )
+    _check(record)
+    return record
+
+
+def _check(record: TrialRecord) -> None:
+    """Raise `ValueError` where figures are missing that every reader counts on."""
+    check_curve(record.curve)
+    if record.state == "complete" and not ("accuracy" in record.measured and "parameters" in record.known):
+        raise ValueError("it is complete and has no accuracy or no parameters")
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -23,6 +23,7 @@ from kdsearch.space import Space, Trial
 from kdsearch.stages import Start
 from kdsearch.stopping import RULES, Rule, check_rungs
 from kdsearch.teacher import Teacher, as_teachers
+from kdsearch.workspace import OWN_NAMES
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -48,6 +49,8 @@ def check_name(name: object) -> None:
             f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
             f"got {name!r}"
         )
+    if name.casefold() in OWN_NAMES:
+        raise Mistake(f"{name!r} is what a workspace calls a part of its own; give the study another name")
 
 
 @dataclass(frozen=True, kw_only=True)

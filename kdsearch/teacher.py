@@ -223,7 +223,7 @@ def _load_or_train(
         if notes.get("epoch") == teacher.epochs:
             module.load_state_dict(tensors)
             return notes.get("threads")
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, DamagedError, RuntimeError):  # the last: weights of another network, put there by hand
         pass
     unfinished = folder / f"{key}.part.safetensors"
     threads: int | None = torch.get_num_threads()

@@ -26,9 +26,9 @@ FLOORS = {
     4: ["screening", "space", "study", "trial"],
     5: [
         "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "export.",
-        "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool",
-        "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
-        "underway",
+        "features", "findings", "history", "intake", "keeping", "ledger", "legible", "mirror", "outlook",
+        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
+        "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",

@@ -1,0 +1,36 @@
+"""What a database says, held against what kdsearch writes: anybody may have written it, and disks err."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import exc
+
+from kdsearch.mistakes import Mistake
+from kdsearch.plain import is_number
+
+_OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
+
+
+@contextmanager
+def legible(study: str, part: str = "") -> Iterator[None]:
+    """Turn what a database holds of `study`, and neither kdsearch nor Optuna wrote, into one clear message; a database
+    that is lost or busy is none of it.
+    """
+    try:
+        yield
+    except (Mistake, exc.OperationalError):
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, exc.DatabaseError) as error:
+        reason = str(getattr(error, "orig", None) or error).split("\n")[0][:200]
+        raise Mistake(
+            f"the database has {f'{part} of ' if part else ''}the study {study!r} in a form that was never written by "
+            f"kdsearch ({type(error).__name__}: {reason}): it is damaged or altered; take a copy from before that"
+        ) from None
+
+
+def check_curve(curve: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError` where a line lacks what every reader counts on."""
+    for line in curve:
+        if not isinstance(line.get("stage"), str) or not all(is_number(line.get(name)) for name in _OF_A_LINE):
+            raise ValueError("a line of its curve lacks its stage, epoch or seconds")

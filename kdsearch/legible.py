@@ -1,14 +1,23 @@
 """What a database says, held against what kdsearch writes: anybody may have written it, and disks err."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import is_number
 
+_STRANGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError, AssertionError, OverflowError),
+    *(exc.SQLAlchemyError, StorageInternalError),
+)
+"""What Optuna and our own reading raise for rows that neither wrote."""
+_SCHEMA = re.compile(r"no such (column|table)|does not exist|malformed|not a database")
 _OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
 
 
@@ -19,9 +28,12 @@ def legible(study: str, part: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (Mistake, exc.OperationalError):
+    except Mistake:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, exc.DatabaseError) as error:
+    except _STRANGE as error:
+        if isinstance(_cause(error), exc.OperationalError) and not _SCHEMA.search(str(_cause(error))):
+            raise  # it is away, or busy
+        error = _cause(error)
         reason = str(getattr(error, "orig", None) or error).split("\n")[0][:200]
         raise Mistake(
             f"the database has {f'{part} of ' if part else ''}the study {study!r} in a form that was never written by "
@@ -29,8 +41,18 @@ def legible(study: str, part: str = "") -> Iterator[None]:
         ) from None
 
 
+def _cause(error: Exception) -> Exception:
+    """What Optuna makes a fault of its own, as SQLAlchemy raised it."""
+    return error.__cause__ if isinstance(error.__cause__, exc.SQLAlchemyError) else error
+
+
 def check_curve(curve: Sequence[Mapping[str, Any]]) -> None:
     """Raise `ValueError` where a line lacks what every reader counts on."""
     for line in curve:
         if not isinstance(line.get("stage"), str) or not all(is_number(line.get(name)) for name in _OF_A_LINE):
             raise ValueError("a line of its curve lacks its stage, epoch or seconds")
+
+
+def check_text(content: Any) -> None:
+    """Raise `ValueError` where JSON-able values hold half a character, which no file or table can."""
+    json.dumps(content, ensure_ascii=False).encode()

@@ -24,6 +24,11 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_frozen(value: object) -> bool:
     """Whether `value` is an instance of a frozen dataclass."""
     made = getattr(type(value), "__dataclass_params__", None)

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
 from kdsearch.ledger import Ledger
-from kdsearch.legible import check_curve, legible
+from kdsearch.legible import check_curve, check_text, legible
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import from_json, is_number
 from kdsearch.study import OBJECTIVES, check_name
@@ -344,6 +344,7 @@ class Store:
 def _facts(content: dict[str, Any], name: str) -> StudyFacts:
     """Raises `ValueError` where they are of another form, or those of another study."""
     facts = from_json(StudyFacts, content)
+    check_text(content)
     if facts.name != name:
         raise ValueError(f"its facts are those of {facts.name!r}")
     wanted: dict[str, tuple[dict[str, Any], dict[str, type]]] = {
@@ -416,6 +417,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
 def _check(record: TrialRecord) -> None:
     """Raise `ValueError` where figures are missing that every reader counts on."""
     check_curve(record.curve)
+    check_text([record.described, record.params])
     if record.state == "complete" and not ("accuracy" in record.measured and "parameters" in record.known):
         raise ValueError("it is complete and has no accuracy or no parameters")
 

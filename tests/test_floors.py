@@ -47,7 +47,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray"},
     "optuna": {
-        *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
+        *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
     },
     "optuna_dashboard": {"dashboard"},

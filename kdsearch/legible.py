@@ -22,7 +22,7 @@ _OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
 
 
 @contextmanager
-def legible(study: str, part: str = "") -> Iterator[None]:
+def legible(study: str | None = None, part: str = "") -> Iterator[None]:
     """Turn what a database holds of `study`, and neither kdsearch nor Optuna wrote, into one clear message; a database
     that is lost or busy is none of it.
     """
@@ -35,9 +35,10 @@ def legible(study: str, part: str = "") -> Iterator[None]:
             raise  # it is away, or busy
         error = _cause(error)
         reason = str(getattr(error, "orig", None) or error).split("\n")[0][:200]
+        whole = f"the study {study!r}" if study is not None else "its studies"
         raise Mistake(
-            f"the database has {f'{part} of ' if part else ''}the study {study!r} in a form that was never written by "
-            f"kdsearch ({type(error).__name__}: {reason}): it is damaged or altered; take a copy from before that"
+            f"the database has {f'{part} of ' if part else ''}{whole} in a form that was never written by kdsearch "
+            f"({type(error).__name__}: {reason}): it is damaged or altered; take a copy from before that"
         ) from None
 
 

@@ -25,10 +25,12 @@ from kdsearch.legible import check_curve, check_text, legible
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import from_json, is_number
 from kdsearch.study import OBJECTIVES, check_name
+from kdsearch.surroundings import Surroundings
 
 FORMAT = 1
 _FACTS = "kdsearch"
 _SESSIONS = "sessions"
+_MADE_WITH = "made_with"
 _WRITTEN = ("recipe", "described", "fingerprint", "proposed", "seeds", "known")
 _SPLITS = ("train", "validation", "test")
 
@@ -204,7 +206,8 @@ def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
 
 def study_names(storage: BaseStorage) -> list[str]:
     """The studies by name; their ledgers, which have a slash in their names, are none."""
-    return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
+    with legible():
+        return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
 
 
 class Store:
@@ -332,6 +335,19 @@ class Store:
     def add_session(self, session: Session) -> None:
         whole = [*self.sessions(), session]
         self._storage.set_study_user_attr(self._id, _SESSIONS, [dataclasses.asdict(one) for one in whole])
+
+    def surroundings(self) -> list[Surroundings]:
+        """In what the study was run, one for each change, in order; none of studies of older versions."""
+        with legible(self.facts.name, "what it was made with"):
+            attributes = self._storage.get_study_user_attrs(self._id)
+            return [from_json(Surroundings, one) for one in attributes.get(_MADE_WITH, [])]
+
+    def note_surroundings(self, now: Surroundings) -> None:
+        """Add these, unless the last are the same. An attribute of its own: older versions read the study as before."""
+        known = self.surroundings()
+        if not known or known[-1] != now:
+            whole = [dataclasses.asdict(one) for one in [*known, now]]
+            self._storage.set_study_user_attr(self._id, _MADE_WITH, whole)
 
     def _set(self, number: int, **attrs: Any) -> None:
         for name, value in attrs.items():

@@ -16,7 +16,7 @@ FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
         "lease", "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
-        "thinning", "threads", "workspace", "data", "data.",
+        "surroundings", "thinning", "threads", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ _STRANGE = (
     *(exc.SQLAlchemyError, StorageInternalError),
 )
 """What Optuna and our own reading raise for rows that neither wrote."""
-_SCHEMA = re.compile(r"no such (column|table)|does not exist|malformed|not a database")
+_AWAY = re.compile(r"locked|busy|I/O|unable to open|full|readonly")
 _OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
 
 
@@ -31,20 +32,25 @@ def legible(study: str | None = None, part: str = "") -> Iterator[None]:
     except Mistake:
         raise
     except _STRANGE as error:
-        if isinstance(_cause(error), exc.OperationalError) and not _SCHEMA.search(str(_cause(error))):
-            raise  # it is away, or busy
-        error = _cause(error)
-        reason = str(getattr(error, "orig", None) or error).split("\n")[0][:200]
+        cause = _cause(error)
+        if isinstance(cause, exc.OperationalError) and _away(cause):
+            raise
+        reason = str(getattr(cause, "orig", None) or cause).split("\n")[0][:200]
         whole = f"the study {study!r}" if study is not None else "its studies"
         raise Mistake(
             f"the database has {f'{part} of ' if part else ''}{whole} in a form that was never written by kdsearch "
-            f"({type(error).__name__}: {reason}): it is damaged or altered; take a copy from before that"
+            f"({type(cause).__name__}: {reason}): it is damaged or altered; take a copy from before that"
         ) from None
 
 
 def _cause(error: Exception) -> Exception:
     """What Optuna makes a fault of its own, as SQLAlchemy raised it."""
     return error.__cause__ if isinstance(error.__cause__, exc.SQLAlchemyError) else error
+
+
+def _away(error: exc.OperationalError) -> bool:
+    """Whether the database is lost or busy; SQLite, which needs no connection, says so of what it cannot read as well."""
+    return not isinstance(error.orig, sqlite3.Error) or _AWAY.search(str(error.orig)) is not None
 
 
 def check_curve(curve: Sequence[Mapping[str, Any]]) -> None:

@@ -49,7 +49,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _away(error: exc.OperationalError) -> bool:
-    """Whether the database is lost or busy; SQLite, which needs no connection, says so of what it cannot read as well."""
+    """Whether the database is lost or busy; SQLite raises the same for what it cannot read."""
     return not isinstance(error.orig, sqlite3.Error) or _AWAY.search(str(error.orig)) is not None
 
 

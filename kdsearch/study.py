@@ -200,8 +200,8 @@ def _check_limit(name: str, value: object) -> None:
     if value is None and name in _OPTIONAL:
         return
     if not is_number(value) or not value > 0 or (name in _COUNTS and not is_whole(value)):
-        kind = "a whole number" if name in _COUNTS else "a number"
-        raise Mistake(f"{name} must be {kind} above 0, got {value!r}")
+        kind = " and a whole number" if name in _COUNTS else ""
+        raise Mistake(f"{name} must be above 0{kind}, got {value!r}")
 
 
 def _called(function: Callable[..., object]) -> str:

@@ -242,7 +242,7 @@ def _folder(job: Job, files: dict[str, Any]) -> Path:
         raise _OutOfSightError
     copy = Path(tempfile.gettempdir()) / f"kdsearch-{os.getuid()}-{job.data_fingerprint[:16]}-{job.teacher_key[:16]}"
     copy.mkdir(mode=0o700, exist_ok=True)
-    if copy.stat().st_uid != os.getuid():
+    if copy.is_symlink() or copy.stat().st_uid != os.getuid():
         raise Mistake(f"{copy} belongs to somebody else; remove it on {os.uname().nodename}")
     with FileLock(copy / "copy.lock"):
         for name, (ref,) in files.items():

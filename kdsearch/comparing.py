@@ -34,7 +34,7 @@ def compare_students(folders: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
         card = read_card(folder)
         try:
             rows, teacher = file_rows(card), teacher_row(card)
-            key = (card["teacher"]["key"], teacher["data"])
+            key = (str(card["teacher"]["key"]), teacher["data"])
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise Mistake(f"{Path(folder) / CARD} lacks figures to compare ({error!r}); export it again") from None
         for row in rows:

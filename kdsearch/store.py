@@ -15,6 +15,7 @@ from typing import Any, Literal
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -175,8 +176,9 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
     except exc.OperationalError as error:
         raise Mistake(f"the database {shown} cannot be opened: {error.orig}") from None
-    except (exc.DatabaseError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+    except (exc.DatabaseError, RuntimeError, StorageInternalError) as error:
+        cause = error.__cause__ or error  # Optuna's says that something is too long
+        reason = str(getattr(cause, "orig", None) or cause).split("\n")[0]
         raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
 
 

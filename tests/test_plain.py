@@ -84,5 +84,5 @@ def test_what_is_of_another_form_is_named(change, rule):
 
 @pytest.mark.parametrize("content", [None, [], "x", {}, {"name": "x"}])
 def test_what_is_missing_is_named(content):
-    with pytest.raises(ValueError, match="Written is|missing"):
+    with pytest.raises(ValueError, match=r"Written is|missing"):
         from_json(Written, content)

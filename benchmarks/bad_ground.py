@@ -79,13 +79,18 @@ class Ground:
         return self.folder / "small.py"
 
 
-def made_ground(folder: Path) -> Ground:
-    """Search, confirm and export the study of seconds."""
+def made_ground(folder: Path, *, small: bool = False) -> Ground:
+    """Search, confirm and export the study of seconds; where `small`, without confirming and without ONNX."""
     ground = Ground(folder=folder)
     ground.file.write_text(STUDY, encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()):
-        api.run(ground.file, workspace=ground.runs, engine="inline", smoke=False, track=False)
-        export_student("small", ground.export, workspace=ground.runs, register=False, say=lambda _: None)
+        api.run(ground.file, workspace=ground.runs, engine="inline", confirm=False, track=False)
+        if not small:
+            api.confirm_study("small", seeds=2, workspace=ground.runs, engine="inline", track=False)
+        formats = ("safetensors",) if small else ("safetensors", "onnx")
+        export_student(
+            "small", ground.export, workspace=ground.runs, formats=formats, register=False, say=lambda _: None
+        )
     return ground
 
 
@@ -151,14 +156,14 @@ class _NoMirror:
 
 @contextlib.contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Ctrl-C after so many seconds, and again each second, for as long as this lasts."""
+    """Ctrl-C after so many seconds, and once more each 15, which end what does not end by itself."""
     over = threading.Event()
 
     def watch() -> None:
         wait = seconds
         while not over.wait(wait):
             os.kill(os.getpid(), signal.SIGINT)
-            wait = 1.0
+            wait = 15.0
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

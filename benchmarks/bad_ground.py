@@ -94,7 +94,7 @@ def made_ground(folder: Path, *, small: bool = False) -> Ground:
     return ground
 
 
-def called(function: Callable[[], object], limit_seconds: float = 5.0) -> Outcome:
+def called(function: Callable[[], object], limit_seconds: float = 60.0) -> Outcome:
     """A call of the library: a `Mistake` is its one message, and nothing else may be raised. To hang is no answer."""
     try:
         with _limited(limit_seconds):

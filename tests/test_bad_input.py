@@ -1,5 +1,6 @@
 """A small, seeded slice of `python -m benchmarks.bad_input`: no traceback, one message, and nothing lost."""
 
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -51,7 +52,8 @@ def test_what_is_spoiled_is_refused_with_one_message(ground, tmp_path, kind, cou
 
 def test_spoiled_data_are_read_or_refused(tmp_path):
     write_data_files(tmp_path / "good")
-    (tmp_path / "good" / "pictures.zip").unlink()  # pictures are decoded by a program of their own, half a second each
+    (tmp_path / "good" / "pictures.zip").unlink()
+    shutil.rmtree(tmp_path / "good" / "pictures")  # they are decoded by a program of their own, half a second each
 
     def make(random, at):
         return bad_cases.data_file(random, tmp_path / "good", at)

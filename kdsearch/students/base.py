@@ -45,10 +45,10 @@ def whole(family: str, least: int, **fields: int) -> None:
     """Raise `Mistake` for what is no whole number from `least` on, or so large that building would never end."""
     for name, value in fields.items():
         most = _DEEPEST if name == "depth" else _LARGEST
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise Mistake(
-                f"{family}: {name} must be a whole number of at least {least} (at most {most:,}), got {value!r}"
-            )
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise Mistake(f"{family}: {name} must be a whole number of at least {least}, got {value!r}")
+        if value > most:
+            raise Mistake(f"{family}: {name} must be at most {most:,}, got {value!r:.60}")
 
 
 def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -237,7 +237,8 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
 
 def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
     """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
-    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
+    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`),
+    `made_with` in what it was run (`kdsearch.surroundings.Surroundings`), the last now; empty for older studies.
     """
     store = store_of(name, Workspace.chosen(workspace), storage)
     results = Results.of(store)
@@ -261,6 +262,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         },
         "trials": counts,
         "account": account(results.records, store.sessions()),
+        "made_with": [dataclasses.asdict(one) for one in store.surroundings()],
         "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),
         "hypervolume": results.hypervolume,
         "reference": results.facts.reference,

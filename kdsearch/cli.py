@@ -1,6 +1,7 @@
 """The command line: parses, wires, prints. Heavy imports wait until a command needs them, so that --help is quick."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -34,11 +35,24 @@ def main(argv: list[str] | None = None) -> int:
         print("kdsearch: standard output was closed by its reader; everything is kept", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it again at its end
         return FAILED
+    except OSError as error:
+        if error.filename is None or error.errno not in _REFUSED:
+            return _fault(arguments, error)
+        print(f"kdsearch: {_printable(str(error.filename))[:300]} cannot be used ({error.strerror})", file=sys.stderr)
+        return WRONG_USE
     except Exception as error:
-        import traceback
+        return _fault(arguments, error)
 
-        said = f"{type(error).__name__}: {error}; this is a fault of kdsearch"
-        return _complain(arguments, said, traceback.format_exc(), FAILED)
+
+_REFUSED = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+"""What the operating system has against a path that somebody named."""
+
+
+def _fault(arguments: argparse.Namespace, error: Exception) -> int:
+    import traceback
+
+    said = f"{type(error).__name__}: {error}; this is a fault of kdsearch"
+    return _complain(arguments, said, "".join(traceback.format_exception(error)), FAILED)
 
 
 def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_status: int) -> int:
@@ -55,8 +69,10 @@ def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_stat
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(trace, encoding="utf-8")
     except OSError:
-        log = Path(tempfile.gettempdir()) / name
-        log.write_text(trace, encoding="utf-8")
+        handle, made = tempfile.mkstemp(prefix="kdsearch-error-", suffix=".txt")  # nobody else can have put it there
+        log = Path(made)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(trace)
     if arguments.debug:
         print(_printable(trace), file=sys.stderr)
     print(f"kdsearch: {_printable(message)}; the traceback is in {log}", file=sys.stderr)

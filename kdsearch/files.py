@@ -127,7 +127,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     text = metadata.get("notes", "")
     if metadata.get("sha256") != tensors_sha256(tensors, text):
         raise DamagedError(f"{path}: its checksum does not fit its content")
-    return tensors, json.loads(text)
+    try:
+        notes = json.loads(text)
+    except (ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        raise DamagedError(f"{path}: its notes are none of ours")
+    return tensors, notes
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], text: str = "") -> str:

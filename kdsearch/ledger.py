@@ -14,6 +14,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch.evidence import Sample
+from kdsearch.legible import check_curve, legible
+from kdsearch.plain import from_json, is_number
 
 _QUESTIONS = "questions"
 _TEACHER = "teacher_test_accuracy"
@@ -43,8 +45,22 @@ class Question:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Question":
-        arms = tuple(Arm(**arm) for arm in content["arms"])
-        return cls(name=content["name"], trial=content["trial"], arms=arms, seeds=tuple(content["seeds"]))
+        """Raises `ValueError`, `TypeError` or `KeyError` where it is none."""
+        asked = from_json(_Asked, content)
+        arms = tuple(from_json(Arm, arm) for arm in asked.arms)
+        if not arms:
+            raise ValueError("a question without arms")
+        return cls(name=asked.name, trial=asked.trial, arms=arms, seeds=tuple(asked.seeds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question as JSON has it."""
+
+    name: str
+    trial: int | None
+    arms: list[Any]
+    seeds: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +119,17 @@ class Ledger:
         study_id = self._find()
         if study_id is None:
             return Confirmed()
-        attributes = self._storage.get_study_user_attrs(study_id)
-        records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
-        return Confirmed(
-            questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
-            records=tuple({(record.arm, record.seed): record for record in records}.values()),
-            teacher_test_accuracy=attributes.get(_TEACHER),
-        )
+        with legible(self.name, "the runs on fresh seeds"):
+            attributes = self._storage.get_study_user_attrs(study_id)
+            records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
+            accuracy = attributes.get(_TEACHER)
+            if accuracy is not None and not is_number(accuracy):
+                raise ValueError(f"the teacher's accuracy is {accuracy!r}")
+            return Confirmed(
+                questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
+                records=tuple({(record.arm, record.seed): record for record in records}.values()),
+                teacher_test_accuracy=accuracy,
+            )
 
     def ask(self, questions: list[Question]) -> None:
         """Note what is to be answered. A question asked before about the same trial keeps arms that are new to it, and
@@ -157,4 +177,8 @@ def _joined(before: Question, now: Question) -> Question:
 
 
 def _record(trial: FrozenTrial) -> RepeatRecord:
-    return RepeatRecord(**json.loads(trial.user_attrs["run"]))
+    record = from_json(RepeatRecord, json.loads(trial.user_attrs["run"]))
+    check_curve(record.curve)
+    if record.state == "complete" and not {"accuracy", "test_accuracy"} <= record.measured.keys():
+        raise ValueError("a complete run lacks its accuracies")
+    return record

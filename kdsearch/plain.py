@@ -5,10 +5,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any, TypeGuard
+from types import UnionType
+from typing import Any, Literal, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 from kdsearch.mistakes import Mistake
 
+_T = TypeVar("_T")
 _PLAIN = (str, int, float, bool, type(None))
 _LATER = "later"
 LATER: Mapping[str, bool] = {_LATER: True}
@@ -20,6 +22,11 @@ it has its default, so that what was written then is still equal.
 def is_number(value: object) -> TypeGuard[float]:
     """Whether `value` can be compared with 0 as a number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_frozen(value: object) -> bool:
@@ -48,6 +55,56 @@ def as_json(value: object) -> dict[str, Any]:
             )
         result[spec.name] = list(parts) if isinstance(held, tuple) else held
     return result
+
+
+def from_json(kind: type[_T], content: object) -> _T:
+    """The dataclass `kind` from its fields as JSON gives them, checked: what was written long ago, or by
+    anybody, may be of any form. Raises `ValueError` that names what is missing, unknown or of another type.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"{kind.__name__} is {_short(content)}")
+    hints = _hints(kind)
+    if unknown := content.keys() - hints.keys():
+        raise ValueError(f"{kind.__name__} has an unknown part {_short(min(unknown))}")
+    if wrong := [name for name, value in content.items() if not _fits(value, hints[name])]:
+        raise ValueError(f"{kind.__name__}'s {wrong[0]} is {_short(content[wrong[0]])}")
+    try:
+        return kind(**content)
+    except TypeError as error:  # which names the fields that are missing
+        raise ValueError(str(error)) from None
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _known_hints:
+        _known_hints[kind] = get_type_hints(kind)
+    return _known_hints[kind]
+
+
+_known_hints: dict[type, dict[str, Any]] = {}
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of that type: a whole number is also a float, True is no number."""
+    parts = get_args(hint)
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(held, parts[1]) for held in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(_fits(held, parts[0]) for held in value)
+    if hint is float:
+        return is_number(value)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -73,6 +73,7 @@ class Results:
             facts=self.facts,
             records=self.records,
             sessions=self.store.sessions() if self.store is not None else (),
+            surroundings=self.store.surroundings() if self.store is not None else (),
             findings=self.findings,
             importances=importances(self.records, self.store.frozen_trials()) if self.store is not None else (),
             teacher_test=self.confirmed.teacher_test_accuracy,

@@ -5,6 +5,7 @@ import importlib.util
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +31,7 @@ from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_database, study_names
 from kdsearch.study import Source, Study, rule_of
+from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.workspace import Workspace
 
 ENGINES = ("local", "ray", "inline")
@@ -92,6 +94,7 @@ def search(
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
+            _note_surroundings(store, engine, workers, tell)
             with _measuring(prepared, store.facts) as teacher_accuracy:
                 driver = Driver(
                     prepared,
@@ -144,6 +147,22 @@ def confirm_study(
         with _made_ready(planned, workers_of, tell, stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
+
+
+def _note_surroundings(store: Store, engine: str, workers: int | None, tell: Listener) -> None:
+    """Record in what the study is run from now on, and say so where that may change bits."""
+    facts = store.facts
+    now = Surroundings.here(
+        engine=engine,
+        workers=workers,
+        seed=facts.seed,
+        data=facts.data["fingerprint"],
+        teacher=facts.teacher["key"],
+        at_ms=time.time_ns() // 1_000_000,
+    )
+    if (difference := last_difference(store.surroundings(), now)) is not None:
+        tell(Note(difference, warning=False))
+    store.note_surroundings(now)
 
 
 @contextmanager

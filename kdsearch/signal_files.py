@@ -76,6 +76,9 @@ class SignalFiles:
             except FileNotFoundError:
                 self._mapped.pop(stem, None)  # removed for space by another process since: once more
                 continue
+            except ValueError:  # its checksum fits, but it holds Python objects, or no array: somebody put it there
+                self._remove_damaged(path)
+                continue
             return found
 
     def note(self, stem: str) -> dict[str, Any] | None:
@@ -115,9 +118,12 @@ class SignalFiles:
                 return True
         except FileNotFoundError:
             return False
+        self._remove_damaged(path)
+        return False
+
+    def _remove_damaged(self, path: Path) -> None:
         self.notes.append(f"the teacher's signals in {path} were truncated or altered: they are computed again")
         path.unlink(missing_ok=True)
-        return False
 
     def _write(self, path: Path, content: Content) -> None:
         for left in self.folder.glob(f".{path.stem}.*"):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -24,11 +25,13 @@ from sqlalchemy import exc
 from kdsearch.database import Database
 from kdsearch.driving import holder_of
 from kdsearch.ledger import Ledger
+from kdsearch.legible import check_curve, check_text, legible
 from kdsearch.masking import masked
 from kdsearch.mistakes import Mistake
 from kdsearch.patience import Patience
-from kdsearch.plain import digest
-from kdsearch.study import OBJECTIVES
+from kdsearch.plain import digest, from_json, is_number
+from kdsearch.study import OBJECTIVES, check_name
+from kdsearch.surroundings import Surroundings
 
 FORMAT = 1
 _FACTS = "kdsearch"
@@ -37,6 +40,9 @@ _AT_ONCE = 5
 
 CONDEMNED = "kdsearch_condemned"
 """Attribute of a study that is being deleted or restored; its value says which. Nobody may take it for a whole one."""
+_MADE_WITH = "made_with"
+_WRITTEN = ("recipe", "described", "fingerprint", "proposed", "seeds", "known")
+_SPLITS = ("train", "validation", "test")
 
 State = Literal["complete", "pruned", "screened", "failed", "running"]
 
@@ -85,11 +91,11 @@ class TrialRecord:
     number: int
     state: State
     params: dict[str, Any]
-    recipe: dict[str, Any]
-    described: dict[str, Any]
-    fingerprint: str
-    seeds: dict[str, int]
-    known: dict[str, float]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    seeds: dict[str, int] = field(default_factory=dict)
+    known: dict[str, float] = field(default_factory=dict)
     proposed: str = ""
     measured: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -185,8 +191,9 @@ def open_database(url: str, *, create: bool, patience: Patience | None = None) -
         raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
     except exc.OperationalError as error:
         raise Mistake(f"the database {shown} cannot be opened: {masked(str(error.orig))}") from None
-    except (exc.DatabaseError, RuntimeError) as error:
-        reason = masked(str(getattr(error, "orig", None) or error).split("\n")[0])
+    except (exc.DatabaseError, RuntimeError, StorageInternalError) as error:
+        cause = error.__cause__ or error  # Optuna's says that something is too long
+        reason = masked(str(getattr(cause, "orig", None) or cause).split("\n")[0])
         raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
 
 
@@ -239,7 +246,8 @@ def _verdict(engine: sqlalchemy.Engine) -> str:
 
 def study_names(storage: BaseStorage) -> list[str]:
     """The studies by name; their ledgers, which have a slash in their names, are none."""
-    return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
+    with legible():
+        return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
 
 
 class Store:
@@ -250,9 +258,11 @@ class Store:
         known = study_names(storage)
         if name not in known:
             raise Mistake(f"there is no study {name!r} here; there are: {', '.join(known) or 'none yet'}")
+        check_name(name)  # whoever wrote the database
         self._storage = storage
-        self._id = storage.get_study_id_from_name(name)
-        attributes = storage.get_study_user_attrs(self._id)
+        with legible(name):
+            self._id = storage.get_study_id_from_name(name)
+            attributes = storage.get_study_user_attrs(self._id)
         if attributes.get(CONDEMNED):
             raise Mistake(
                 f"the study {name!r} was being {attributes[CONDEMNED]}, which was interrupted; "
@@ -260,11 +270,12 @@ class Store:
             )
         if _FACTS not in attributes:
             raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
-        if attributes[_FACTS].get("format") != FORMAT:
-            raise Mistake(
-                f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
-            )
-        self.facts = StudyFacts(**attributes[_FACTS])
+        with legible(name):
+            if attributes[_FACTS].get("format") != FORMAT:
+                raise Mistake(
+                    f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
+                )
+            self.facts = _facts(attributes[_FACTS], name)
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
@@ -293,14 +304,21 @@ class Store:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
-        with _uncollected():
+        with _uncollected(), legible(self.facts.name):
             return self._storage.get_all_trials(self._id, deepcopy=False)
 
     def records(self) -> list[TrialRecord]:
-        return [_record(trial) for trial in self.frozen_trials()]
+        """All trials by number. Raises `Mistake` where one is not as kdsearch wrote it."""
+        return [self._read(trial) for trial in self.frozen_trials()]
 
     def record(self, number: int) -> TrialRecord:
-        return _record(self._storage.get_trial(self._trial_id(number)))
+        with legible(self.facts.name):
+            trial = self._storage.get_trial(self._trial_id(number))
+        return self._read(trial)
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
+        with legible(self.facts.name, f"trial {trial.number}"):
+            return _record(trial)
 
     def add(
         self,
@@ -362,12 +380,26 @@ class Store:
 
     def sessions(self) -> list[Session]:
         """The study's runs so far, each written when it ended."""
-        attributes = self._storage.get_study_user_attrs(self._id)
-        return [Session(**session) for session in attributes.get(_SESSIONS, [])]
+        with legible(self.facts.name, "its sessions"):
+            attributes = self._storage.get_study_user_attrs(self._id)
+            return [from_json(Session, session) for session in attributes.get(_SESSIONS, [])]
 
     def add_session(self, session: Session) -> None:
         whole = [*self.sessions(), session]
         self._storage.set_study_user_attr(self._id, _SESSIONS, [dataclasses.asdict(one) for one in whole])
+
+    def surroundings(self) -> list[Surroundings]:
+        """In what the study was run, one for each change, in order; none of studies of older versions."""
+        with legible(self.facts.name, "what it was made with"):
+            attributes = self._storage.get_study_user_attrs(self._id)
+            return [from_json(Surroundings, one) for one in attributes.get(_MADE_WITH, [])]
+
+    def note_surroundings(self, now: Surroundings) -> None:
+        """Add these, unless the last are the same. An attribute of its own: older versions read the study as before."""
+        known = self.surroundings()
+        if not known or known[-1] != now:
+            whole = [dataclasses.asdict(one) for one in [*known, now]]
+            self._storage.set_study_user_attr(self._id, _MADE_WITH, whole)
 
     def _set(self, number: int, **attrs: Any) -> None:
         for name, value in attrs.items():
@@ -375,6 +407,27 @@ class Store:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def _facts(content: dict[str, Any], name: str) -> StudyFacts:
+    """Raises `ValueError` where they are of another form, or those of another study."""
+    facts = from_json(StudyFacts, content)
+    check_text(content)
+    if facts.name != name:
+        raise ValueError(f"its facts are those of {facts.name!r}")
+    wanted: dict[str, tuple[dict[str, Any], dict[str, type]]] = {
+        "data": (facts.data, {"name": str, "fingerprint": str, "classes": int, **dict.fromkeys(_SPLITS, int)}),
+        "teacher": (facts.teacher, {"key": str, "parameters": int, "members": int, "accuracy": float}),
+        "reference": (facts.reference, {"accuracy": float, "parameters": float}),
+    }
+    for part, (found, kinds) in wanted.items():
+        for key, kind in kinds.items():
+            held = found.get(key)
+            if not (is_number(held) if kind is float else isinstance(held, kind) and not isinstance(held, bool)):
+                raise ValueError(f"its facts lack the {key} of {part}")
+    if not facts.objectives or not set(facts.objectives) <= set(OBJECTIVES):
+        raise ValueError(f"its objectives are {facts.objectives}")
+    return facts
 
 
 @contextmanager
@@ -425,25 +478,33 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         TrialState.RUNNING: "running",
         TrialState.WAITING: "running",
     }
-    return TrialRecord(
-        number=trial.number,
-        state=states[trial.state],
-        params=dict(trial.params),
-        recipe=attrs.get("recipe", {}),
-        described=attrs.get("described", {}),
-        fingerprint=attrs.get("fingerprint", ""),
-        proposed=attrs.get("proposed", ""),
-        seeds=attrs.get("seeds", {}),
-        known=attrs.get("known", {}),
-        measured=result.get("measured", {}),
-        curve=result["curve"],
-        spent=result.get("spent", {}),
-        inherited=Inherited(**attrs["inherited"]) if attrs.get("inherited") else None,
-        waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
-        reason=attrs.get("screened") or attrs.get("reason"),
-        began_ms=attrs.get("began_ms", _ms(trial.datetime_start) or 0),
-        ended_ms=result.get("ended_ms", _ms(trial.datetime_complete)) if trial.state.is_finished() else None,
+    record = from_json(
+        TrialRecord,
+        {
+            "number": trial.number,
+            "state": states[trial.state],
+            "params": dict(trial.params),
+            **{name: attrs[name] for name in _WRITTEN if name in attrs},
+            "measured": result.get("measured", {}),
+            "curve": result["curve"],
+            "spent": result.get("spent", {}),
+            "inherited": from_json(Inherited, attrs["inherited"]) if attrs.get("inherited") else None,
+            "waiting": bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
+            "reason": attrs.get("screened") or attrs.get("reason"),
+            "began_ms": attrs.get("began_ms", _ms(trial.datetime_start) or 0),
+            "ended_ms": result.get("ended_ms", _ms(trial.datetime_complete)) if trial.state.is_finished() else None,
+        },
     )
+    _check(record)
+    return record
+
+
+def _check(record: TrialRecord) -> None:
+    """Raise `ValueError` where figures are missing that every reader counts on."""
+    check_curve(record.curve)
+    check_text([record.described, record.params])
+    if record.state == "complete" and not ("accuracy" in record.measured and "parameters" in record.known):
+        raise ValueError("it is complete and has no accuracy or no parameters")
 
 
 def now_ms() -> int:

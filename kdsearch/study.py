@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from kdsearch import markup
 from kdsearch.data.base import Data, Split
 from kdsearch.mistakes import Mistake, user_code
-from kdsearch.plain import is_number
+from kdsearch.plain import is_number, is_whole
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
 from kdsearch.stages import Start
 from kdsearch.stopping import RULES, Rule, check_rungs
 from kdsearch.teacher import Teacher, as_teachers
+from kdsearch.workspace import OWN_NAMES
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("size_aware", "tpe", "nsga2", "random")
-_LIMITS = (
-    *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
-    *("max_parameters", "max_regressor_macs", "signals_gb"),
-)
+_COUNTS = ("trials", "patience", "total_epochs", "segment_epochs", "max_parameters", "max_regressor_macs")
+_AMOUNTS = ("minutes", "signals_gb")
+_OPTIONAL = ("patience", "total_epochs", "max_parameters", "minutes")
 VARIED = ("start", "layers", "temperature", "alpha")
 """Choices that can be compared without a study's naming recipes for it."""
 CONFIRM = "confirm"
@@ -50,6 +50,8 @@ def check_name(name: object) -> None:
             f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
             f"got {name!r}"
         )
+    if name.casefold() in OWN_NAMES:
+        raise Mistake(f"{name!r} is what a workspace calls a part of its own; give the study another name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +127,12 @@ class Study:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        unknown = [name for name in self.objectives if name not in OBJECTIVES]
-        if unknown or not self.objectives or len(set(self.objectives)) != len(self.objectives):
+        for part in ("data", "teacher", "space"):
+            if not callable(getattr(self, part)):
+                raise Mistake(f"{part} must be a function, got {getattr(self, part)!r}; give {part}, not {part}()")
+        named = self.objectives if isinstance(self.objectives, (tuple, list)) else (None,)
+        known = all(isinstance(one, str) and one in OBJECTIVES for one in named)
+        if not named or not known or len(set(named)) != len(named):
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
@@ -134,12 +140,13 @@ class Study:
             raise Mistake(f"stall_minutes must be a number of minutes, or 0 for no limit, got {self.stall_minutes!r}")
         rule_of(self.stopping)
         _check_comparisons(self.comparisons)
-        if any(not isinstance(start, (*get_args(Start), type(None))) for start in self.starts or ()):
-            raise Mistake(f"starts must be Hints, Pretrain or None, got {self.starts!r}")
-        for limit in _LIMITS:
-            value = getattr(self, limit)
-            if value is not None and value <= 0:
-                raise Mistake(f"{limit} must be above 0, got {value}")
+        _check_sequences(self.first, self.starts)
+        for limit in (*_COUNTS, *_AMOUNTS):
+            _check_limit(limit, getattr(self, limit))
+        if not is_whole(self.seed):
+            raise Mistake(f"seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.card, str):
+            raise Mistake(f"card must be text, got {type(self.card).__name__}")
 
     def described(self) -> dict[str, str]:
         """What is searched, in what and for how long, in words; nothing is loaded or trained for it."""
@@ -181,6 +188,25 @@ class Study:
             },
             trials=min(self.trials, 4),
         )
+
+
+def _check_sequences(first: object, starts: object) -> None:
+    if first is not None and not (isinstance(first, Sequence) and all(isinstance(params, Mapping) for params in first)):
+        raise Mistake(f"first must be a list of parameters by name, such as [{{'width': 4}}], got {first!r}")
+    if starts is None:
+        return
+    if not isinstance(starts, (list, tuple)) or any(
+        not isinstance(start, (*get_args(Start), type(None))) for start in starts
+    ):
+        raise Mistake(f"starts must be Hints, Pretrain or None, in a list, got {starts!r}")
+
+
+def _check_limit(name: str, value: object) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    if not is_number(value) or not value > 0 or (name in _COUNTS and not is_whole(value)):
+        kind = " and a whole number" if name in _COUNTS else ""
+        raise Mistake(f"{name} must be above 0{kind}, got {value!r}")
 
 
 def _called(function: Callable[..., object]) -> str:

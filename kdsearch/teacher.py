@@ -23,7 +23,7 @@ from kdsearch.data.views import Views, check_replayable
 from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors, void
 from kdsearch.losses import hard_labels, soften
 from kdsearch.mistakes import Mistake, UserCodeError, user_code
-from kdsearch.plain import as_json
+from kdsearch.plain import as_json, is_number, is_whole
 from kdsearch.seeds import derive
 from kdsearch.students.base import count_parameters
 from kdsearch.training import DivergedError, Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
@@ -46,12 +46,20 @@ class Teacher:
     vote: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.vote < math.inf:
+        if not callable(self.build):
+            raise Mistake(f"the teacher's build must be a function without arguments, got {self.build!r}")
+        if not isinstance(self.optim, Optim):
+            raise Mistake(f"the teacher's optim must be an Optim, got {self.optim!r}")
+        if not is_number(self.vote) or not 0 < self.vote < math.inf:
             raise Mistake(
-                f"vote must be above 0 and finite, got {self.vote}; a member without a say is left out of the list"
+                f"vote must be above 0 and finite, got {self.vote!r}; a member without a say is left out of the list"
             )
-        if self.epochs < 1:
-            raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs}")
+        if not is_whole(self.epochs) or self.epochs < 1:
+            raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs!r}")
+        if not is_whole(self.seed):
+            raise Mistake(f"the teacher's seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.weights, (str, Path, type(None))):
+            raise Mistake(f"the teacher's weights must be the path of a file, got {self.weights!r}")
         if self.augment is not None:
             check_views(self.augment)
 
@@ -230,7 +238,7 @@ def _load_or_train(
         if notes.get("epoch") == teacher.epochs:
             module.load_state_dict(tensors)
             return notes.get("threads")
-    except FileNotFoundError:
+    except (FileNotFoundError, RuntimeError):  # the last: weights of another network, put there by hand
         pass
     except DamagedError as error:
         complain(f"the teacher is trained again: {error}")

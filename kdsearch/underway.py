@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdsearch.files import load_tensors, save_tensors, writable
+from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
 from kdsearch.recipe import Recipe
 from kdsearch.store import Inherited, Spent
 from kdsearch.training import Epoch
@@ -82,4 +82,7 @@ class UnderWay:
 def saved(path: Path) -> tuple[TrialState, list[Epoch], dict[str, Any]]:
     """The state, curve and all notes that `UnderWay.save` wrote. Raises `FileNotFoundError` and `DamagedError`."""
     tensors, notes = load_tensors(path)
-    return TrialState.unpack(tensors, notes["state"]), notes["curve"], notes
+    try:
+        return TrialState.unpack(tensors, notes["state"]), notes["curve"], notes
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedError(f"{path}: it is no state of a trial ({error!r})") from None

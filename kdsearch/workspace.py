@@ -6,6 +6,9 @@ from pathlib import Path
 
 from kdsearch.files import writable
 
+OWN_NAMES = frozenset(("optuna.db", "mlflow.db", "artifacts", "logs"))
+"""What lies in a workspace beside its studies; in lower case, as some file systems know no other."""
+
 
 @dataclass(frozen=True)
 class Workspace:

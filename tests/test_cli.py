@@ -103,7 +103,8 @@ def test_status_json_has_the_documented_shape(done, capsys):
     assert cli.main(["status", "small", "--json", "--workspace", str(folder / "runs")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
-        *("study", "teacher", "trials", "account", "signals_mb", "hypervolume", "reference", "front", "findings")
+        *("study", "teacher", "trials", "account", "made_with", "signals_mb"),
+        *("hypervolume", "reference", "front", "findings"),
     }
     assert 0 < found["signals_mb"] < 1
     assert set(found["account"]) == {

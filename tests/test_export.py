@@ -67,7 +67,7 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
     assert card["seeds"] == {"study": 0, **record.seeds}
     assert card["metrics"]["parameters"] == record.known["parameters"]
     assert card["teacher"]["test_accuracy"] is not None
-    assert set(card["versions"]) == {"kdsearch", "torch", "python"}
+    assert set(card["versions"]) == {"kdsearch", "torch", "numpy", "python", "instructions"}
     names = {"README.md", "student.json", "student.safetensors", "student.onnx"}
     assert {path.name for path in exported.folder.iterdir()} == names | {"recipe.json", "study.py"}
     assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"

@@ -16,7 +16,8 @@ FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
         "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes", "rounding",
-        "seeds", "signal_files", "spawning", "stopping", "thinning", "threads", "workspace", "data", "data.",
+        "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "workspace", "data",
+        "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
@@ -25,10 +26,10 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "driver", "driving", "events", "executors", "executors.",
-        "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook",
-        "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
-        "tracking.", "underway", "database",
+        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "events", "executors",
+        "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger",
+        "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware",
+        "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -47,7 +48,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
-        *("space", "screening", "store", "ledger", "driver", "intake", "importance", "database", "driving"),
+        *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },

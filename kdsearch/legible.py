@@ -1,0 +1,65 @@
+"""What a database says, held against what kdsearch writes: anybody may have written it, and disks err."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import exc
+
+from kdsearch.mistakes import Mistake
+from kdsearch.plain import is_number
+
+_STRANGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError, AssertionError, OverflowError),
+    *(exc.SQLAlchemyError, StorageInternalError),
+)
+"""What Optuna and our own reading raise for rows that neither wrote."""
+_AWAY = re.compile(r"locked|busy|I/O|unable to open|full|readonly")
+_OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
+
+
+@contextmanager
+def legible(study: str | None = None, part: str = "") -> Iterator[None]:
+    """Turn what a database holds of `study`, and neither kdsearch nor Optuna wrote, into one clear message; a database
+    that is lost or busy is none of it.
+    """
+    try:
+        yield
+    except Mistake:
+        raise
+    except _STRANGE as error:
+        cause = _cause(error)
+        if isinstance(cause, exc.OperationalError) and _away(cause):
+            raise
+        reason = str(getattr(cause, "orig", None) or cause).split("\n")[0][:200]
+        whole = f"the study {study!r}" if study is not None else "its studies"
+        raise Mistake(
+            f"the database has {f'{part} of ' if part else ''}{whole} in a form that was never written by kdsearch "
+            f"({type(cause).__name__}: {reason}): it is damaged or altered; take a copy from before that"
+        ) from None
+
+
+def _cause(error: Exception) -> Exception:
+    """What Optuna makes a fault of its own, as SQLAlchemy raised it."""
+    return error.__cause__ if isinstance(error.__cause__, exc.SQLAlchemyError) else error
+
+
+def _away(error: exc.OperationalError) -> bool:
+    """Whether the database is lost or busy; SQLite raises the same for what it cannot read."""
+    return not isinstance(error.orig, sqlite3.Error) or _AWAY.search(str(error.orig)) is not None
+
+
+def check_curve(curve: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError` where a line lacks what every reader counts on."""
+    for line in curve:
+        if not isinstance(line.get("stage"), str) or not all(is_number(line.get(name)) for name in _OF_A_LINE):
+            raise ValueError("a line of its curve lacks its stage, epoch or seconds")
+
+
+def check_text(content: Any) -> None:
+    """Raise `ValueError` where JSON-able values hold half a character, which no file or table can."""
+    json.dumps(content, ensure_ascii=False).encode()

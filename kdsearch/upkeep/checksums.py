@@ -2,14 +2,13 @@
 does so. A student's weights may not: only the user can say whether to train them again.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from kdsearch.data.bar import bar
 from kdsearch.data.kept import load_data
-from kdsearch.files import DamagedError, file_sha256, load_tensors
+from kdsearch.files import DamagedError, file_sha256, load_tensors, read_note
 from kdsearch.store import StudyFacts
 from kdsearch.underway import saved
 from kdsearch.upkeep.flaw import Flaw, removing
@@ -88,11 +87,10 @@ def _signal(path: Path) -> str | None:
     if path.suffix != ".npy":
         return None
     try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        expected = note["sha256"]
+        expected = read_note(path.with_suffix(".json")).get("sha256")
     except FileNotFoundError:
         return "it has no note with its checksum beside it" if path.exists() else None
-    except (ValueError, KeyError, TypeError):
+    except DamagedError:
         return "the note with its checksum cannot be read"
     return None if file_sha256(path) == expected else "its checksum does not fit its content"
 
@@ -100,8 +98,7 @@ def _signal(path: Path) -> str | None:
 def _measurement(path: Path) -> str | None:
     """A teacher's accuracy."""
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(figures, dict) and all(0 <= float(figure) <= 1 for figure in figures.values())
+        whole = all(0 <= float(figure) <= 1 for figure in read_note(path).values())
     except (ValueError, TypeError):
         whole = False
     return None if whole else "it holds no accuracy"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdsearch import frame as frames
-from kdsearch.files import writable, write_text
+from kdsearch.files import DamagedError, read_note, writable, write_text
 from kdsearch.lease import driven, only_driver
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
@@ -155,9 +155,8 @@ def _of_another_teacher(path: Path, facts: StudyFacts) -> bool:
     again.
     """
     try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return bool(note["teacher"] != facts.teacher["key"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return bool(read_note(path.with_suffix(".json"))["teacher"] != facts.teacher["key"])
+    except (FileNotFoundError, DamagedError, KeyError):
         return False  # damaged: the doctor's
 
 

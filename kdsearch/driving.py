@@ -24,6 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from kdsearch.database import Database, UsurpedError
+from kdsearch.lease import driven, only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.patience import UnansweredError
 
@@ -191,6 +192,22 @@ def holder_of(storage: BaseStorage, name: str) -> Holder | None:
         return None
     alive = [one for one in _queue(storage, study) if not one.gone]
     return next((one for one in alive if abs(time.time() - one.beat_at) < _SHOWN_ALIVE_SECONDS), None)
+
+
+@contextmanager
+def alone(storage: BaseStorage, folder: Path) -> Iterator[None]:
+    """Keep drivers of this workspace off the study in `folder`. Raises `Mistake` where one is at work, here or, where
+    only the database is shared, elsewhere.
+    """
+    with only_driver(folder):
+        if (holder := holder_of(storage, folder.name)) is not None:
+            raise Mistake(f"a run of the study {folder.name!r} is at work: {holder}; wait for it or stop it")
+        yield
+
+
+def at_work(storage: BaseStorage, folder: Path) -> bool:
+    """Whether a driver of this workspace or of another seems to be at work on the study in `folder`."""
+    return driven(folder) or holder_of(storage, folder.name) is not None
 
 
 def _queue_name(name: str) -> str:

@@ -6,6 +6,7 @@ folder go; its rows last. What was interrupted, or found MLflow away, is gone on
 
 import shutil
 
+from kdsearch.driving import alone
 from kdsearch.files import writable
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
@@ -37,7 +38,8 @@ def delete_study(name: str, *, workspace: Where | None = None, storage: str | No
         known = ", ".join(rows.ours()) if rows is not None else ""
         raise Mistake(f"there is no study {name!r} here; there are: {known or 'none'}")
     said: list[str] = []
-    with only_driver(folder):  # refused while a driver is alive; makes the folder where there is none
+    # makes the folder where there is none
+    with alone(rows.storage, folder) if rows is not None else only_driver(folder):
         if rows is not None and there:
             rows.condemn(name, "deleted")
         said += _forgotten(place, name)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import sqlalchemy
 
-from kdsearch.lease import driven, only_driver
+from kdsearch.driving import alone as nobody_else
+from kdsearch.driving import at_work
+from kdsearch.lease import driven
 from kdsearch.mistakes import Mistake
 from kdsearch.store import Store, open_storage
 from kdsearch.stored import Where
@@ -114,9 +116,9 @@ class _Examination:
             self._take_in(iter([_no_files(name, folder)]), False)
             return
         with ExitStack() as stack:
-            alive = driven(folder)
+            alive = at_work(rows.storage, folder)
             if self._repair and not (alive and not alone):
-                stack.enter_context(only_driver(folder))  # refuses where a driver is alive
+                stack.enter_context(nobody_else(rows.storage, folder))  # refuses where a driver is alive
                 alive = False
             if alive:
                 self._looked_at_only.append(name)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdsearch import frame as frames
+from kdsearch.driving import alone, at_work
 from kdsearch.files import DamagedError, read_note, writable, write_text
-from kdsearch.lease import driven, only_driver
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage
@@ -90,7 +90,7 @@ def collect_garbage(
     rows = Rows(open_storage(storage or place.storage_url, create=False))
     freed = Freed(dry_run)
     for known in rows.ours() if name is None else [name]:
-        _free_study(place, Store(rows.storage, known), wanted, freed, idle_seconds)
+        _free_study(place, rows, known, wanted, freed, idle_seconds)
     if name is None:
         strays = [*leftovers.of_the_workspace(place.root, idle_seconds)]
         for orphan in [*strays, *leftovers.of_the_temporary_folder(idle_seconds)]:
@@ -98,18 +98,19 @@ def collect_garbage(
     return freed
 
 
-def _free_study(place: Workspace, store: Store, wanted: Wanted, freed: Freed, idle_seconds: float) -> None:
+def _free_study(place: Workspace, rows: Rows, name: str, wanted: Wanted, freed: Freed, idle_seconds: float) -> None:
+    store = Store(rows.storage, name)
     folder = place.study(store.facts.name)
     if not folder.is_dir():
         return
-    if driven(folder):
+    if at_work(rows.storage, folder):
         _sweep(place, store, wanted, freed, idle_seconds, alive=True)
         return
     try:
-        with only_driver(folder):  # none begins meanwhile
+        with alone(rows.storage, folder):  # none begins meanwhile
             _sweep(place, store, wanted, freed, idle_seconds, alive=False)
     except Mistake:
-        if not driven(folder):
+        if not at_work(rows.storage, folder):
             raise
         _sweep(place, store, wanted, freed, idle_seconds, alive=True)  # it has begun just now
 

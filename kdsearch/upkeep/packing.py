@@ -14,8 +14,8 @@ from typing import IO, Protocol, cast
 
 from kdsearch import __version__
 from kdsearch.data.bar import bar
+from kdsearch.driving import alone
 from kdsearch.files import file_sha256, writable, write_atomically
-from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.store import open_storage
 from kdsearch.stored import Where, store_of
@@ -50,9 +50,9 @@ def archive_study(
         raise Mistake(f"{target} exists already; name another file")
     store = store_of(name, place, storage)
     folder = place.study(name)
-    with only_driver(folder), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
+    opened = Rows(open_storage(storage or place.storage_url, create=False))
+    with alone(opened.storage, folder), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
         rows = Path(scratch) / ROWS
-        opened = Rows(open_storage(storage or place.storage_url, create=False))
         ledger = store.ledger.name
         names = [name, ledger] if ledger in opened.all_names() else [name]
         with rows.open("w", encoding="utf-8") as file:

@@ -82,7 +82,7 @@ def test_a_study_is_deleted_whole_beside_others_and_restored_again(tracked, tmp_
         delete_study("theirs", workspace=tracked.root)
     with pytest.raises(Mistake, match="there is no study 'nothing' here; there are: small"):
         delete_study("nothing", workspace=tracked.root)
-    with pytest.raises(Mistake, match="is shared by all studies"):
+    with pytest.raises(Mistake, match="part of its own"):
         delete_study("artifacts", workspace=tracked.root)
     assert cli.main(["delete", name, "--workspace", str(tracked.root)]) == 2, "no terminal, no --yes"
     # a tracking server that is away leaves it half deleted, and that does not look whole

@@ -19,14 +19,16 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.orm import Session
 
 from kdsearch.masking import masked
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import DiskError, Mistake
 from kdsearch.patience import AwayError, Patience
 
 _TOKEN = "kdsearch:token"  # noqa: S105 - no secret: it knows a trial again whose creation was not acknowledged
 _WROTE = "kdsearch_wrote"
 _LOCK_SECONDS = 10
 _STILL_SECONDS = 60
-_PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_FULL")
+_PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_DISK_SQLITE = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")
+_DAMAGED_SQLITE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
 # PostgreSQL's classes of errors: connection, resources, rolled back, an operator's doing; and a lock that others hold
 _PASSING_CLASSES, _PASSING_STATES = ("08", "53", "40", "57"), ("55P03",)
 
@@ -128,9 +130,13 @@ class Database(RDBStorage):
         reason = masked(" ".join(str(error).split()))[:200]
         if _may_pass(context):
             raise AwayError(reason) from error
-        if getattr(error, "sqlite_errorname", "").startswith(
-            ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
-        ):
+        said = getattr(error, "sqlite_errorname", "")
+        if said.startswith(_DISK_SQLITE):
+            raise DiskError(
+                f"the database {self.shown} cannot be written ({reason}); everything told so far is kept: mend that "
+                "(free some space, say), and the same command goes on"
+            ) from error
+        if said.startswith(_DAMAGED_SQLITE):
             raise Mistake(
                 f"the database {self.shown} cannot be used ({reason}); restore it, or mend its disk"
             ) from error

@@ -22,6 +22,7 @@ from kdsearch.confirm import SEEDS, Control, comparison_plan, front_plan
 from kdsearch.confirm import confirm as confirm_plan
 from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
+from kdsearch.executors.engine import Engine
 from kdsearch.findings import findings_frame, of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.lease import driven
@@ -79,6 +80,13 @@ def run(
     False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
     what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
     """
+    asked = Engine(
+        name=engine,
+        workers=workers,
+        address=address,
+        gpus_per_trial=gpus_per_trial,
+        worker_memory_gb=worker_memory_gb,
+    )
     source = given(study)
     if smoke:
         source = replace(source, smoke=True)
@@ -102,12 +110,8 @@ def run(
             place,
             study=loaded,
             storage_url=storage,
-            engine=engine,
-            address=address,
-            gpus_per_trial=gpus_per_trial,
-            workers=workers,
+            engine=asked,
             stall_minutes=stall_minutes,
-            worker_memory_gb=worker_memory_gb,
             budget={"trials": trials, "minutes": minutes, "epochs": epochs, "patience": patience},
             rule=stopping,
             listeners=heard,
@@ -151,6 +155,13 @@ def confirm_study(
     `complain`, `stall_minutes` and `worker_memory_gb` are as for `run`. Raises `Mistake`.
     """
     place = Workspace.chosen(workspace)
+    asked = Engine(
+        name=engine,
+        workers=workers,
+        address=address,
+        gpus_per_trial=gpus_per_trial,
+        worker_memory_gb=worker_memory_gb,
+    )
     stored = isinstance(study, str) and not study.endswith(".py")
     source = source_of(store_of(str(study), place, storage).facts, file) if stored else given(study)
     if not stored and (compare is None or compare in VARIED):
@@ -179,12 +190,8 @@ def confirm_study(
             then,
             storage_url=storage,
             create=not stored,
-            engine=engine,
-            address=address,
-            gpus_per_trial=gpus_per_trial,
-            workers=workers,
+            engine=asked,
             stall_minutes=stall_minutes,
-            worker_memory_gb=worker_memory_gb,
             listeners=heard,
             stopping=interrupted,
         )

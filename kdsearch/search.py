@@ -1,7 +1,6 @@
 """Running a study: what must hold before its teacher is trained and its driver begins."""
 
 import contextlib
-import importlib.util
 import math
 import os
 import threading
@@ -20,7 +19,8 @@ from kdsearch.database import Database
 from kdsearch.driver import Driver
 from kdsearch.driving import Lease, Rhythm, leased
 from kdsearch.events import Listener, Note, SearchEnded, to_all
-from kdsearch.executors import Executor, Inline, Job, Local
+from kdsearch.executors import Executor, Inline, Job
+from kdsearch.executors.engine import Engine
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.patience import Patience
@@ -34,7 +34,7 @@ from kdsearch.study import Source, Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.workspace import Workspace
 
-ENGINES = ("local", "ray", "inline")
+DEFAULT_ENGINE = Engine()
 Then = Callable[[Prepared, Store, Executor], None]
 """What is done with a study that is ready, its database and its workers."""
 PATIENCE_SECONDS = 1800.0
@@ -50,12 +50,8 @@ def search(
     *,
     study: Study | None = None,
     storage_url: str | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    address: str | None = None,
-    gpus_per_trial: float = 0.0,
+    engine: Engine = DEFAULT_ENGINE,
     stall_minutes: float | None = None,
-    worker_memory_gb: float | None = None,
     budget: Mapping[str, float | None] | None = None,
     rule: str | Rule | None = None,
     listeners: Sequence[Listener] = (),
@@ -64,10 +60,9 @@ def search(
 ) -> SearchEnded:
     """Run or continue a study until its budget is used.
 
-    `study` is `source`'s, loaded already; `storage_url` the workspace's SQLite database by default; `workers` the
-    number of cores, each with at most `worker_memory_gb` of memory of its own; `stall_minutes` replaces the study's;
-    `budget` holds the `Budget`'s values that replace the study's own, and `rule` the stopping rule
-    that does (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
+    `study` is `source`'s, loaded already; `storage_url` the workspace's SQLite database by default. What replaces
+    the study's own: `stall_minutes`, those values of `budget` (the `Budget`'s) that are not None, and the stopping rule
+    `rule` (`"none"` for none). `stopping` is asked between epochs and several times a second; where it says True,
     running trials are kept at the epoch they are in and taken up by the next run. Everything that can be wrong is found
     before the teacher is trained. `then` is called with the same workers once the search is over, unless it failed or
     was stopped. Raises `Mistake` where the study cannot run or does not fit its stored trials, and
@@ -76,7 +71,6 @@ def search(
     study = _patient(study if study is not None else source.load(), stall_minutes)
     planned_budget = budget_of(study, budget or {})
     planned_rule = rule_of(rule if rule is not None else study.stopping)
-    check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
     tell = to_all(listeners)
     workspace.make()
     url = storage_url or workspace.storage_url
@@ -90,11 +84,11 @@ def search(
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
         records = store.records() if store is not None else []
         most = _most(planned_budget, records) if then is None else None
-        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, worker_memory_gb, most)
+        workers_of = partial(engine.workers_for, most=most)
         # beside workers in other processes the driver measures the teacher
-        with _made_ready(planned, workers_of, tell, stopping, measure=engine == "inline") as (prepared, executor):
+        with _made_ready(planned, workers_of, tell, stopping, measure=engine.name == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
-            _note_surroundings(store, engine, workers, tell)
+            _note_surroundings(store, engine, tell)
             with _measuring(prepared, store.facts) as teacher_accuracy:
                 driver = Driver(
                     prepared,
@@ -120,12 +114,8 @@ def confirm_study(
     *,
     storage_url: str | None = None,
     create: bool = False,
-    engine: str = "local",
-    workers: int | None = None,
-    address: str | None = None,
-    gpus_per_trial: float = 0.0,
+    engine: Engine = DEFAULT_ENGINE,
     stall_minutes: float | None = None,
-    worker_memory_gb: float | None = None,
     listeners: Sequence[Listener] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -133,7 +123,6 @@ def confirm_study(
 
     A study that is not stored yet is created where `create` says so, else a `Mistake`, as is one that has changed.
     """
-    check_engine(engine, workers, address, gpus_per_trial, worker_memory_gb)
     study = _patient(source.load(), stall_minutes)
     workspace.make()
     url, tell = storage_url or workspace.storage_url, to_all(listeners)
@@ -143,18 +132,18 @@ def confirm_study(
         store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
-        workers_of = partial(_workers, engine, workers, address, gpus_per_trial, worker_memory_gb, None)
+        workers_of = partial(engine.workers_for, most=None)
         with _made_ready(planned, workers_of, tell, stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
 
 
-def _note_surroundings(store: Store, engine: str, workers: int | None, tell: Listener) -> None:
+def _note_surroundings(store: Store, engine: Engine, tell: Listener) -> None:
     """Record in what the study is run from now on, and say so where that may change bits."""
     facts = store.facts
     now = Surroundings.here(
-        engine=engine,
-        workers=workers,
+        engine=engine.name,
+        workers=engine.workers,
         seed=facts.seed,
         data=facts.data["fingerprint"],
         teacher=facts.teacher["key"],
@@ -200,66 +189,8 @@ def _made_ready(
         yield planned.ready(listener=tell, stopping=stopping, measure=measure), executor
 
 
-def _workers(
-    engine: str,
-    workers: int | None,
-    address: str | None,
-    gpus_per_trial: float,
-    memory_gb: float | None,
-    most: int | None,
-    job: Job,
-) -> "AbstractContextManager[Executor] | None":
-    """The engine's workers, no more than `most` unless a number was asked for; None for inline, which has none."""
-    if engine == "inline":
-        return None
-    if engine == "ray":
-        from kdsearch.executors.ray import cluster  # an extra: not everybody has Ray
-
-        return cluster(job, workers, address, gpus_per_trial)
-    wanted = workers or cores()
-    return Local(job, max(1, min(wanted, most)) if most is not None else wanted, memory_gb)
-
-
 def _patient(study: Study, stall_minutes: float | None) -> Study:
     return study if stall_minutes is None else replace(study, stall_minutes=stall_minutes)
-
-
-def check_engine(
-    engine: str,
-    workers: int | None,
-    address: str | None = None,
-    gpus_per_trial: float = 0.0,
-    worker_memory_gb: float | None = None,
-) -> None:
-    """Raise `Mistake` where such workers cannot be had."""
-    if worker_memory_gb is not None and engine != "local":
-        raise Mistake(f"--worker-memory limits the processes of the engine local; the engine is {engine}")
-    if worker_memory_gb is not None and not 0 < worker_memory_gb < math.inf:
-        raise Mistake(f"a worker's memory must be above 0 GB, got {worker_memory_gb}")
-    if address is not None and engine != "ray":
-        raise Mistake(f"--address is of a Ray cluster, for --engine ray; the engine is {engine}")
-    if gpus_per_trial and engine != "ray":
-        raise Mistake(f"--gpus-per-trial is for --engine ray; the engine is {engine}, which trains on processors")
-    if gpus_per_trial and not _gives_gpus(gpus_per_trial):
-        raise Mistake(
-            "gpus_per_trial must be a share of one GPU, 0.0001 to 1, or a whole number of them, got "
-            f"{gpus_per_trial!r}; a student trains on one"
-        )
-    if engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise Mistake("the engine ray needs Ray, which is not installed; pip install 'kdsearch[ray]'")
-    if workers is not None and workers <= 0:
-        raise Mistake(f"workers must be above 0, got {workers}")
-    if engine not in ENGINES:
-        raise Mistake(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "inline" and workers is not None and workers > 1:
-        raise Mistake(
-            f"the engine inline runs one trial at a time, got {workers} workers; leave them out, or use local"
-        )
-
-
-def _gives_gpus(share: float) -> bool:
-    """Whether Ray can give a task so many GPUs."""
-    return 0.0001 <= share <= 1 or (math.isfinite(share) and share > 1 and share == int(share))
 
 
 def budget_of(study: Study, instead: Mapping[str, float | None]) -> Budget:
@@ -303,11 +234,6 @@ def _measuring(prepared: Prepared, facts: StudyFacts) -> Iterator[Future[float] 
 def _most(budget: Budget, records: Sequence[TrialRecord]) -> int:
     """As many workers as there are trials left to train."""
     return budget.trials - sum(record.state in ("complete", "failed", "pruned") for record in records)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_fits(store: Store, planned: Draft) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from kdsearch import api
 from kdsearch.executors import LostError
+from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake
-from kdsearch.search import check_engine
 from kdsearch.trial import Failed, Progress, advance
 from tests.clusters import on_ray
 from tests.studies_for_tests import with_moods, write_study
@@ -261,14 +261,14 @@ def test_room_on_a_machine(resources, gpus, segments):
 @pytest.mark.parametrize("gpus", [-0.5, 1.5, 0.00001, float("nan"), float("inf")])
 def test_gpus_that_ray_cannot_give_are_refused(gpus):
     with pytest.raises(Mistake, match="gpus_per_trial must be a share"):
-        check_engine("ray", None, None, gpus)
+        Engine(name="ray", gpus_per_trial=gpus)
 
 
 def test_gpus_and_addresses_are_for_ray(machines, prepared):  # noqa: F811
     from kdsearch.executors.ray import cluster
 
     with pytest.raises(Mistake, match="for --engine ray; the engine is local"):
-        check_engine("local", None, None, 0.5)
+        Engine(gpus_per_trial=0.5)
     with pytest.raises(Mistake, match="is connected to the Ray at"), cluster(None, 1, "127.0.0.1:1"):
         pass
 

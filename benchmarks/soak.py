@@ -73,7 +73,7 @@ class Readings:
 def main(arguments: list[str] | None = None) -> int:
     parser = options(__doc__)
     parser.add_argument("--trials", type=int, help=f"at least {2 * WARM} (5,000; 1,000 with --quick)")
-    parser.add_argument("--sampler", default="size_aware")
+    parser.add_argument("--sampler", default="random", help="its proposals are part of a trial's cost")
     given = parser.parse_args(arguments)
     trials = given.trials if given.trials is not None else 1_000 if given.quick else 5_000
     if trials < 2 * WARM:

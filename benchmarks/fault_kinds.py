@@ -79,7 +79,7 @@ def _kill_driver(search: Search, _: Ground) -> bool:
 
 
 def _power_cut(search: Search, ground: Ground) -> bool:
-    """All stands still, is copied as the disk has it, and dies; what was not flushed is torn. It goes on in the copy."""
+    """All stands still, is copied as the disk has it, and dies; what was not flushed is torn. The copy goes on."""
     search.stop_all()
     copy = search.copy_workspace()
     search.faulted("power cut")

@@ -112,8 +112,8 @@ def _live(command: list[str], folder: str, environment: dict[str, str], log: str
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["kdsearch", *command]
+    _note_checkpoints(Path(log))  # by the real clock
     _clock_from(Path(clock))
-    _note_checkpoints(Path(log))
     from kdsearch import search
     from kdsearch.cli import main
     from kdsearch.driving import Rhythm

@@ -93,7 +93,7 @@ class Lane:
         self._engine, self._ground, self._folder, self._logs = engine, ground, folder, logs
         self._bounds, self._whole = bounds, whole
         self._chance = Random(f"{engine} {seed}")
-        self._bag: list[Kind] = []
+        self._bags: dict[bool, list[Kind]] = {}
 
     def run(self) -> None:
         try:
@@ -162,14 +162,13 @@ class Lane:
         return self._chance.random() < (0.25 if recovered else 0.01)
 
     def _give(self, search: Search, name: str) -> None:
-        if not self._bag:
-            self._bag = [kind for kind in KINDS for _ in range(kind.weight) if kind.needs(search, self._ground)]
-            self._chance.shuffle(self._bag)
-        for kind in list(self._bag):
-            if not kind.needs(search, self._ground):
-                self._bag.remove(kind)
-            elif (search.account.began or not kind.begun) and (not kind.costs_worker or _calm(search)):
-                self._bag.remove(kind)
+        bag = self._bags.setdefault(search.url is None, [])
+        if not bag:
+            bag += [kind for kind in KINDS for _ in range(kind.weight) if kind.needs(search, self._ground)]
+            self._chance.shuffle(bag)
+        for kind in list(bag):
+            if (search.account.began or not kind.begun) and (not kind.costs_worker or _calm(search)):
+                bag.remove(kind)
                 before = len(search.account.faults)
                 if kind.give(search, self._ground):
                     self._bounds.given()

@@ -45,6 +45,8 @@ def _quieten() -> None:
     """After MLflow's import, which sets its loggers up."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # it logs the traceback of what it raises, of which our writer says one line
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _without_password(uri: str) -> str:

@@ -59,9 +59,9 @@ def serving(*arguments: object, **environment: str) -> Iterator[Served]:
 
 
 @contextmanager
-def mlflow_server(database: str, folder: Path) -> Iterator[str]:
+def mlflow_server(database: str, folder: Path, port: int | None = None) -> Iterator[str]:
     """MLflow's server with its tables in the database of that URL and its artifacts in `folder`; gives its address."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "mlflow.txt").open("w") as said:
         server = subprocess.Popen(

@@ -142,6 +142,10 @@ def test_runs_have_addresses_by_trial(tmp_path, runs_of, monkeypatch):
     assert run_links(Workspace(tmp_path / "empty"), results.facts, "https://host") == {}
     with pytest.raises(Mistake, match="must begin with http"):
         run_links(place, results.facts, "javascript:alert(1)")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Mistake, match="server cannot be asked"):
+        run_links(place, results.facts, "https://host")
 
 
 def test_a_continued_search_adds_to_its_runs_and_repeats_none(tmp_path, runs_of):

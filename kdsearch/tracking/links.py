@@ -43,7 +43,8 @@ def study_pages(uri: str, address: str) -> dict[str, str]:
 def run_links(workspace: Workspace, facts: StudyFacts, address: str) -> dict[int, str]:
     """The addresses of the trials' runs in the MLflow UI at `address`, by trial; those that have no run have none.
 
-    Raises `Mistake` where `address` is no http or https URL, or the store is none of MLflow's (`check_store`).
+    Raises `Mistake` where `address` is no http or https URL, where the store is none of MLflow's (`check_store`) or a
+    server that does not answer.
     """
     if not address.startswith(("http://", "https://")):
         raise Mistake(f"the address of MLflow's UI must begin with http:// or https://, got {masked(address)!r}")
@@ -76,6 +77,16 @@ def _rows(uri: str, query: sqlalchemy.TextClause, **values: str) -> list[tuple[o
 
 
 def _by_server(workspace: Workspace, facts: StudyFacts) -> Iterator[tuple[int, str, str]]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield from _asked(workspace, facts)
+    except MlflowException as error:
+        reason = masked(str(error).strip().split("\n")[0])[:200]
+        raise Mistake(f"MLflow's server cannot be asked ({reason}); see that it runs at MLFLOW_TRACKING_URI") from None
+
+
+def _asked(workspace: Workspace, facts: StudyFacts) -> Iterator[tuple[int, str, str]]:
     client = connect(workspace)
     experiment = client.get_experiment_by_name(facts.name)
     if experiment is None:

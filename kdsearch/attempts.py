@@ -1,19 +1,20 @@
 """Segments in the hands of an executor: how often one is tried, how long it may be silent. For all who drive one."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from kdsearch.events import TrialEpoch
 from kdsearch.executors import Executor, LostError
+from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, Segment
 
 RETRIES = 2
 """How often a segment is tried again whose worker was lost with it."""
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 20.0
-"""How long segments that were asked to stop may take to end the epoch they are in."""
+_GRACE_SECONDS = 20.0
+_GRACE_EPOCHS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,17 @@ class Attempts:
         self._heard: dict[int, float] = {}
         self._stalled: set[int] = set()
         self._lost: Counter[int] = Counter()
+        self._longest_epoch = 0.0
+        self._grace_until: float | None = None
 
     def __len__(self) -> int:
         """How many segments are under way."""
         return len(self._numbers)
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long segments that are asked to stop may take to end the epoch they are in."""
+        return _GRACE_SECONDS + _GRACE_EPOCHS * self._longest_epoch
 
     def submit(self, segment: Segment) -> None:
         self._numbers[self._executor.submit(segment)] = segment.trial
@@ -54,22 +62,42 @@ class Attempts:
 
         Raises what keeps workers from working at all; the outcomes behind that come with the next call.
         """
-        done = self._executor.wait(self._numbers, timeout)
-        for event in self._executor.events():
-            self._heard[event.trial] = self._clock()
-            on_event(event)
-        for future in sorted(done, key=self._numbers.__getitem__):
+        for future in self._done(on_event, timeout):
             yield self._outcome(future)
         self._end_stalled()
 
     def wind_down(self, on_event: Callable[[TrialEpoch], None]) -> Iterator[tuple[int, Progress | Failed | Lost]]:
-        """Have all segments end after the epoch they are in; gives what comes of them within the grace."""
+        """Have all segments end after the epoch they are in; gives what comes of them within the grace.
+
+        Nothing is under way after it. `Lost` is also what a `Mistake` kept from its end, and what needed longer; the
+        grace of a call that was broken off goes on in the next.
+        """
         if not self._numbers:
             return
         self._executor.stop()
-        until = self._clock() + GRACE_SECONDS
-        while self._numbers and (left := until - self._clock()) > 0:
-            yield from self.outcomes(on_event, min(left, POLL_SECONDS))
+        if self._grace_until is None:
+            self._grace_until = self._clock() + self.grace_seconds
+        while self._numbers and (left := self._grace_until - self._clock()) > 0:
+            for future in self._done(on_event, min(left, POLL_SECONDS)):
+                number = self._numbers[future]
+                try:
+                    outcome = self._outcome(future)
+                except Mistake as mistake:
+                    outcome = number, Lost(reason=str(mistake))
+                yield outcome
+        for future, number in list(self._numbers.items()):
+            del self._numbers[future]
+            self._executor.abandon(future)
+            yield number, Lost(reason="the epoch it was in took too long to wait for, and is given up")
+
+    def _done(self, on_event: Callable[[TrialEpoch], None], timeout: float) -> "Sequence[Future[Progress | Failed]]":
+        """The segments that are over by now, by the numbers of their trials. Epochs are told before."""
+        done = self._executor.wait(self._numbers, timeout)
+        for event in self._executor.events():
+            self._heard[event.trial] = self._clock()
+            self._longest_epoch = max(self._longest_epoch, event.line["seconds"] + event.line["evaluation_seconds"])
+            on_event(event)
+        return sorted(done, key=self._numbers.__getitem__)
 
     def _outcome(self, future: "Future[Progress | Failed]") -> tuple[int, Progress | Failed | Lost]:
         number = self._numbers.pop(future)

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from optuna.trial import TrialState
-
 from kdsearch.accounting import Timesheet
 from kdsearch.attempts import POLL_SECONDS, Attempts, Lost
 from kdsearch.budget import Budget, Meter
+from kdsearch.endings import Endings
 from kdsearch.events import (
     Listener,
     Note,
@@ -24,15 +23,12 @@ from kdsearch.events import (
     SegmentEnded,
     TeacherMeasured,
     TrialBegan,
-    TrialEnded,
-    TrialWaits,
 )
 from kdsearch.executors import Executor
 from kdsearch.files import DamagedError
 from kdsearch.intake import Intake
 from kdsearch.keeping import Keeper
 from kdsearch.mistakes import Mistake
-from kdsearch.patience import UnansweredError
 from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
 from kdsearch.sampling import ExhaustedError, Proposals
@@ -41,8 +37,6 @@ from kdsearch.stopping import Rule
 from kdsearch.store import Inherited, Store
 from kdsearch.trial import Failed, Progress, Segment
 from kdsearch.underway import UnderWay
-
-_FAILED_AT_FIRST = 5
 
 
 class Driver:
@@ -80,9 +74,15 @@ class Driver:
         self._ready: deque[int] = deque()
         self._attempts = Attempts(executor, clock=clock, stall_minutes=self._study.stall_minutes)
         self._exhausted: str | None = None
-        self._failed_here = 0
-        self._completed_here = 0
-        self._paused_here = 0
+        self._endings = Endings(
+            store,
+            objectives=self._study.objectives,
+            proposals=self._proposals,
+            keeper=self._keeper,
+            pauses=self._pauses,
+            meter=self._meter,
+            tell=tell,
+        )
 
     def run(self) -> SearchEnded:
         """Search until the budget is used; the result says what ended it before. Listeners hear of what is raised."""
@@ -103,25 +103,22 @@ class Driver:
         try:
             self._adopt()
             stopped = self._loop()
-        except Exception:
-            while self._attempts:  # what the others have trained is kept, whatever went wrong
-                with contextlib.suppress(Mistake):  # the same trouble, in the hands of another
-                    self._wind_down()
-                    break
-            raise
-        else:
             self._wind_down()
+        except Exception as error:
+            self._salvage(error)
+            raise
         finally:
             if (session := self._timesheet.session()) is not None:
                 self._store.add_session(session)
         if not self._asked_to_stop():
             self._note_teacher(wait=True)
-            self._prune(stopped or "the trials of the budget are begun")
+            waiting = [number for number in self._pauses.waiting if number in self._under_way]
+            why = stopped or "the trials of the budget are begun"
+            self._endings.prune({number: self._under_way.pop(number) for number in waiting}, why)
         return stopped
 
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
-        fruitless = self._failed_here > 0 and not self._completed_here and not self._paused_here
-        failed = (raised and not interrupted) or fruitless
+        failed = (raised and not interrupted) or self._endings.fruitless
         store = self._store
         return SearchEnded(store.facts, store.records(), store.ledger.read(), stopped, interrupted, failed)
 
@@ -185,8 +182,8 @@ class Driver:
             self._note_teacher(wait=False)
             for number, outcome in self._attempts.outcomes(self._tell):
                 self._settle(number, outcome)
-            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._paused_here:
-                return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
+            if (hopeless := self._endings.hopeless) is not None:
+                return hopeless
         return None if self._asked_to_stop() else self._meter.exceeded
 
     def _go_on(self) -> bool:
@@ -223,7 +220,7 @@ class Driver:
         if not trial.curve and trial.in_start:
             self._share_start(number, trial)
         if self._pauses.stands(trial.recipe, trial.epoch):
-            self._pause(number)
+            self._endings.pause(number, trial)
         elif not trial.in_start or self._starts.claim(number, trial.recipe, trial.seeds):
             self._ready.appendleft(number)  # before others: a worker may still have at hand what it needs
 
@@ -244,24 +241,6 @@ class Driver:
             self._place(parked)
 
     # early stopping
-
-    def _pause(self, number: int) -> None:
-        """The trial waits at a rung; what it has shown so far counts for the sampler."""
-        trial = self._under_way[number]
-        self._pauses.arrived(number, trial.recipe, trial.known, trial.curve)
-        self._store.waits(number, True)
-        self._paused_here += 1
-        if (values := self._standing(trial)) is not None:
-            self._proposals.standing(number, values)
-        self._tell(TrialWaits(number, trial.epoch, trial.recipe.epochs))
-        trial.state = None  # it is on disk, and many may wait
-
-    def _standing(self, trial: UnderWay) -> list[float] | None:
-        """The study's objectives as far as a trial shows them before its end; None where only the end can tell one."""
-        shown = {**trial.known, "accuracy": trial.curve[-1]["validation_accuracy"]}
-        if not all(name in shown for name in self._study.objectives):
-            return None
-        return [shown[name] for name in self._study.objectives]
 
     def _resume(self, number: int) -> None:
         """Let a trial of this run go on from its rung."""
@@ -291,18 +270,6 @@ class Driver:
         self._tell(TrialBegan(self._store.record(number)))
         self._submit(number)
 
-    def _prune(self, why: str) -> None:
-        """The budget is used: what waits at a rung ends here, with its results and its state kept."""
-        waiting = [number for number in self._pauses.waiting if number in self._under_way]
-        if waiting and not self._completed_here:
-            said = f"{self._pauses.name} let none of the {len(waiting)} trials that wait be trained to its end"
-            self._tell(Note(f"{said}; give the study more trials, or none as its stopping rule"))
-        for number in waiting:
-            trial = self._under_way.pop(number)
-            reason = f"{self._pauses.name} let it wait after {trial.epoch} of {trial.recipe.epochs} epochs; {why}"
-            self._store.prune(number, reason, trial.curve, trial.rounded(), self._standing(trial))
-            self._tell(TrialEnded(self._store.record(number)))
-
     # segments
 
     def _submit(self, number: int) -> None:
@@ -330,7 +297,8 @@ class Driver:
             self._ready.append(number)
             return
         if isinstance(result, Failed):
-            self._fail(number, result.reason, result.trace)
+            self._endings.fail(number, trial, result)
+            self._release(number, self._under_way.pop(number))
             return
         for note in result.notes:
             self._tell(Note(f"trial {number}: {note}"))
@@ -339,7 +307,8 @@ class Driver:
         self._timesheet.add(result)
         self._meter.trained(len(result.curve))
         if result.measured is not None:
-            self._complete(number, trial, result.measured)
+            self._endings.complete(number, trial, result.measured)
+            del self._under_way[number]
             return
         with trial.checkpointing():
             self._keeper.keep(number, trial)
@@ -349,44 +318,21 @@ class Driver:
             self._release(number, trial)
         self._place(number)
 
-    # how trials end
-
-    def _complete(self, number: int, trial: UnderWay, measured: dict[str, float]) -> None:
-        with trial.checkpointing():
-            self._keeper.keep_student(number, trial)
-        measured = {**trial.known, **measured}
-        values = [measured[objective] for objective in self._study.objectives]
-        try:
-            self._store.complete(number, values, measured, trial.curve, trial.rounded())
-        except UnansweredError:
-            self._keeper.keep(number, trial)  # at its end: the next run has but to measure it
-            raise
-        self._proposals.told(number, TrialState.COMPLETE, values)
-        self._pauses.completed(number, trial.recipe, trial.known, trial.curve)
-        self._meter.complete(measured["accuracy"], measured["parameters"])
-        self._completed_here += 1
-        self._end(number)
-
-    def _fail(self, number: int, reason: str, trace: str) -> None:
-        if trace:
-            self._tell(Note(f"trial {number} raised; its traceback is in {self._keeper.log(number, trace)}"))
-        trial = self._under_way[number]
-        self._store.fail(number, reason, trial.curve, trial.rounded())
-        self._proposals.told(number, TrialState.FAIL)
-        self._pauses.forget(number)
-        self._failed_here += 1
-        self._release(number, trial)
-        self._end(number)
-
-    def _end(self, number: int) -> None:
-        del self._under_way[number]
-        self._keeper.drop(number)
-        self._tell(TrialEnded(self._store.record(number)))
-
     def _wind_down(self) -> None:
         """Stopping: let running segments end after the epoch they are in, and keep their states."""
-        if self._attempts:
-            kept = f"stopping: {len(self._attempts)} running trials are kept for the next run"
-            self._tell(Note(kept, warning=False))
+        self._say_that_it_stops("")
         for number, outcome in self._attempts.wind_down(self._tell):
             self._settle(number, outcome)
+
+    def _salvage(self, error: Exception) -> None:
+        """Keep what the others have trained, whatever went wrong."""
+        self._say_that_it_stops(f" ({error})")
+        for number, outcome in self._attempts.wind_down(self._tell):
+            with contextlib.suppress(Mistake):  # the same trouble, in the hands of another
+                self._settle(number, outcome)
+
+    def _say_that_it_stops(self, why: str) -> None:
+        if self._attempts:
+            kept = f"stopping{why}: {len(self._attempts)} running trials are kept for the next run"
+            within = f"up to {self._attempts.grace_seconds:.0f} s until they have ended the epoch they are in"
+            self._tell(Note(f"{kept}; {within}", warning=False))

@@ -6,12 +6,15 @@ import pytest
 
 from kdsearch.attempts import Attempts, Lost
 from kdsearch.events import TrialEpoch
+from kdsearch.mistakes import Mistake
 from kdsearch.processes import LostError
 from kdsearch.trial import Failed, Progress
 
 
 class Hands:
     """An executor whose segments end when the test says so; those that are abandoned are lost."""
+
+    epoch_seconds = 1.0
 
     def __init__(self):
         self.futures, self.told, self.taken_up, self.abandoned = {}, [], set(), []
@@ -26,7 +29,7 @@ class Hands:
 
     def events(self):
         told, self.told = self.told, []
-        return [TrialEpoch(number, {}) for number in told]
+        return [TrialEpoch(number, {"seconds": self.epoch_seconds, "evaluation_seconds": 1.0}) for number in told]
 
     def running(self, future):
         return self.number(future) in self.taken_up
@@ -149,14 +152,51 @@ def test_what_keeps_workers_from_working_is_raised_and_costs_the_others_nothing(
     assert outcomes(attempts) == [(2, progress)]
 
 
+def wound_down(attempts, clock):
+    given = []
+    for one in attempts.wind_down(lambda event: None):
+        given.append(one)
+        clock.minutes += 1
+    return given
+
+
+TOO_LONG = Lost(reason="the epoch it was in took too long to wait for, and is given up")
+
+
 def test_winding_down_gives_what_ends_in_the_grace_and_waits_no_longer(attempts, hands, clock):
     progress = Progress(trial=1, state=None)
     for number in (1, 2):
         attempts.submit(Trial(number))
     hands.futures[1].set_result(progress)
-    given = []
-    for one in attempts.wind_down(lambda event: None):
-        given.append(one)
-        clock.minutes += 1
-    assert given == [(1, progress)]
-    assert len(attempts) == 1
+    assert wound_down(attempts, clock) == [(1, progress), (2, TOO_LONG)]
+    assert len(attempts) == 0
+    assert hands.abandoned == [2]
+
+
+def test_the_grace_is_of_the_length_of_two_epochs_and_more(attempts, hands, clock):
+    attempts.submit(Trial(1))
+    assert attempts.grace_seconds == 20
+    hands.told, hands.epoch_seconds = [1], 299.0
+    outcomes(attempts)
+    assert attempts.grace_seconds == 20 + 2 * 300
+
+
+def test_what_keeps_workers_from_working_does_not_keep_a_wind_down_from_its_end(attempts, hands, clock):
+    progress = Progress(trial=3, state=None)
+    for number in (1, 2, 3):
+        attempts.submit(Trial(number))
+    for number in (1, 2):
+        hands.futures[number].set_exception(Mistake("the connection is lost"))
+    hands.futures[3].set_result(progress)
+    lost = Lost(reason="the connection is lost")
+    assert list(attempts.wind_down(lambda event: None)) == [(1, lost), (2, lost), (3, progress)]
+
+
+def test_a_wind_down_that_was_broken_off_goes_on_within_the_same_grace(attempts, hands, clock):
+    for number in (1, 2):
+        attempts.submit(Trial(number))
+    hands.futures[1].set_exception(RuntimeError("a fault of ours"))
+    with pytest.raises(RuntimeError):
+        list(attempts.wind_down(lambda event: None))
+    clock.minutes += 1
+    assert list(attempts.wind_down(lambda event: None)) == [(2, TOO_LONG)]

@@ -26,10 +26,10 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "events", "executors",
-        "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger",
-        "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware",
-        "starts", "store", "tracking", "tracking.", "underway",
+        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "endings", "events",
+        "executors", "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping",
+        "ledger", "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search",
+        "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -48,7 +48,7 @@ HOMES = {
     "plotly": {"report", "report."},
     "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
-        *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance", "database", "driving"),
+        *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },

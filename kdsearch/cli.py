@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch import __version__, commands
-from kdsearch.commands import FAILED, INTERRUPTED, WRONG_USE
+from kdsearch import student_commands as students
+from kdsearch.console import FAILED, INTERRUPTED, WRONG_USE
 from kdsearch.upkeep import commands as upkeep
 
 
@@ -108,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        alone = (commands.new, commands.ui, commands.download, commands.predict, commands.compare, commands.train)
+        alone = (commands.new, commands.ui, commands.download, students.predict, students.compare, students.train)
         parents = [common] if action in alone else [common, stored]
         if action in (commands.run, commands.confirm):
             parents.append(shown)
@@ -173,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         "--ui", metavar="ADDRESS", help="of an MLflow UI to link trials to, such as http://127.0.0.1:5000"
     )
 
-    export = command("export", commands.export, "write the best student's files and prove them in a fresh process")
+    export = command("export", students.export, "write the best student's files and prove them in a fresh process")
     export.add_argument("name", metavar="NAME")
     export.add_argument("--to", metavar="DIR", required=True, help="the folder to write")
     chosen = export.add_mutually_exclusive_group()
@@ -203,13 +204,13 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_files(export)
 
-    train = command("train", commands.train, "repeat the training that an export's recipe.json describes, from nothing")
+    train = command("train", students.train, "repeat the training that an export's recipe.json describes, from nothing")
     train.add_argument("recipe", metavar="RECIPE", help="recipe.json, or its folder; the study.py beside it is run")
     train.add_argument("--to", metavar="DIR", help="export the student to this folder")
     train.add_argument("--study", metavar="STUDY.py", help="a study file to run instead of the study.py beside it")
     _add_files(train)
 
-    predict = command("predict", commands.predict, "try an exported student on pictures or arrays")
+    predict = command("predict", students.predict, "try an exported student on pictures or arrays")
     predict.add_argument("folder", metavar="DIR", help="what kdsearch export wrote")
     predict.add_argument(
         "files",
@@ -219,7 +220,7 @@ def parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--top", type=_whole, default=3, metavar="K", help="so many classes an example (default 3)")
     predict.add_argument("--json", action="store_true", help="print one JSON list")
-    compare = command("compare", commands.compare, "put exported students and their teachers in one table")
+    compare = command("compare", students.compare, "put exported students and their teachers in one table")
     compare.add_argument("folders", nargs="+", metavar="DIR", help="what kdsearch export wrote")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -36,8 +36,8 @@ FLOORS = {
         "summary",
     ],
     7: [
-        "__main__", "api", "cli", "commands", "dashboard", "figures", "predicting", "repetition", "serving",
-        "tables", "taking", "template", "ui", "upkeep", "upkeep.",
+        "__main__", "api", "cli", "commands", "console", "dashboard", "figures", "predicting", "repetition", "serving",
+        "student_commands", "tables", "taking", "template", "ui", "upkeep", "upkeep.",
     ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)

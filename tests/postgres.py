@@ -35,6 +35,17 @@ class Postgres:
             *("--pwfile", self._folder / "password", "--no-sync", "--no-locale", "--encoding", "UTF8"),
         )
         self.start()
+        self._ender = self._wait_for_our_end()
+
+    def _wait_for_our_end(self) -> "subprocess.Popen[bytes]":
+        """Ends the server and removes its folder once its standard input is closed: also where pytest is killed."""
+        end = 'read _; "$0" --pgdata "$1/data" -m immediate stop; rm -rf "$1"'
+        return subprocess.Popen(
+            ["sh", "-c", end, self._programs / "pg_ctl", self._folder],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
+            **{"cwd": "/", "start_new_session": True},
+            **self._as,
+        )
 
     @property
     def _data(self) -> Path:
@@ -79,8 +90,7 @@ class Postgres:
         return dumped.stdout
 
     def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._ender.communicate()
 
 
 def _programs() -> Path | None:

@@ -49,7 +49,7 @@ def study():
 LIMIT_SECONDS = 20.0
 """An input that is taken at its word may ask for hours: it is interrupted then, as by Ctrl-C."""
 
-_MESSAGE = re.compile(r"^kdsearch[ a-z]*: ", re.MULTILINE)
+_MESSAGE = re.compile(r"^kdsearch[ a-z]*: (?!(archiving|restoring) )", re.MULTILINE)  # these two say how far they are
 
 Ended = Literal["refused", "taken", "traceback"]
 

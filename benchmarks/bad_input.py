@@ -1,4 +1,4 @@
-"""Bad inputs by the thousand: study files, recipes, data, databases, exports and flags, spoiled at random.
+"""Bad inputs by the thousand: study files, recipes, data, databases, exports, archives and flags, spoiled at random.
 
     python -m benchmarks.bad_input [--quick] [--json] [--seed N] [--only KIND ...] [--verbose]
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks import bad_cases
+from benchmarks.bad_archives import archive
 from benchmarks.bad_files import write_data_files
 from benchmarks.bad_ground import Ground, kept_work, lost, made_ground
 from benchmarks.common import Figure, at_most, finish, options, say
@@ -33,6 +34,7 @@ COUNTS = {
     "databases": 1000,
     "exports": 1500,
     "recipe files": 500,
+    "archives": 300,
     "flags": 1500,
 }
 QUICK = 10
@@ -83,6 +85,7 @@ def _makers(ground: Ground, folder: Path) -> dict[str, Maker]:
         "databases": lambda random, at: bad_cases.database(random, ground, at),
         "exports": lambda random, at: bad_cases.export_folder(random, ground, at),
         "recipe files": lambda random, at: bad_cases.recipe_file(random, ground, at),
+        "archives": lambda random, at: archive(random, ground, at),
         "flags": lambda random, at: bad_cases.flags(random, ground, at),
     }
 

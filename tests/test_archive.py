@@ -135,7 +135,8 @@ def hostile(packed):
     first, student = ("manifest.json", good["manifest.json"]), "files/students/trial-00000.safetensors"
     rest = [(name, content) for name, content in good.items() if name != "manifest.json"]
     without = [(name, content) for name, content in rest if name != student]
-    for name in ("../../evil", "/tmp/evil", "files/students/../../../evil", "files/data/evil", "optuna.db"):
+    outside = ("../../evil", "/tmp/evil", "files/students/../../../evil", "files/data/evil.npy", "optuna.db")
+    for name in (*outside, "files/logs/evil.py", "files/students/evil", "files/anew/evil.json"):
         evil = {**good, name: b"evil"}
         yield "names a file that no study has", [("manifest.json", listing(evil)), *rest, (name, b"evil")]
         yield "no archive|though its table", [first, (name, b"evil"), *rest]
@@ -180,6 +181,23 @@ def test_hostile_archives_are_refused_and_leave_nothing(packed, tmp_path):
     for number, (said, members) in enumerate(cases):
         assert_refused(written(tmp_path / f"{number}.tar.gz", members), tmp_path / "new", said)
     assert {path.name for path in tmp_path.iterdir()} == {"new", *(f"{n}.tar.gz" for n in range(len(cases)))}
+
+
+def test_a_restored_study_runs_no_code_that_its_archive_names(packed, tmp_path):
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    good = members_of(packed[".zip"])
+    head, *rows = good["study.jsonl"].decode().splitlines()
+    content = json.loads(head)
+    content["study"]["user_attrs"]["kdsearch"]["file"] = str(evil)
+    good["study.jsonl"] = "\n".join((json.dumps(content), *rows)).encode()
+    members = [("manifest.json", listing(good)), *list(good.items())[1:]]
+    said = []
+    found = restored(written(tmp_path / "evil.tar.gz", members), tmp_path / "new", say=said.append)
+    assert found.facts.file is None
+    assert str(evil) in said[0] and "--study FILE" in said[0], "it is shown"
+    assert cli.main(["confirm", "small", "--workspace", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_headers_that_want_memory_and_what_is_no_archive_are_refused(packed, tmp_path):

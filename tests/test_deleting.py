@@ -104,7 +104,9 @@ def test_a_study_is_deleted_whole_beside_others_and_restored_again(tracked, tmp_
     assert Rows(storage).all_names() == {"theirs": foreign}
     assert tracked.client.get_experiment_by_name(name) is None
     assert other.exists(), "another study's folder"
-    restored = restore_study(archive, workspace=tracked.root, say=pytest.fail)
+    said = []
+    restored = restore_study(archive, workspace=tracked.root, say=said.append)
+    assert len(said) == 1 and str(tracked.path) in said[0], "its study file, and nothing of MLflow"
     assert restored.frame.equals(table)
     assert sorted(trials_of(tracked)[1]) == ["0", "1"]
     assert diagnose(name, workspace=tracked.root).flaws == ()

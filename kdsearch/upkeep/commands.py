@@ -78,10 +78,7 @@ def restore(arguments: argparse.Namespace) -> int:
     from kdsearch.upkeep.restoring import restore_study
 
     restored = restore_study(arguments.file, most_gb=arguments.max_gb, say=_say, **_where(arguments))
-    facts = restored.facts
-    _say(f"restored {facts.name}: {len(restored.records)} trials, {len(restored.front)} on the front")
-    if facts.file is not None:
-        _say(f"its study file was {facts.file}; where it is another now, name it: --study FILE")
+    _say(f"restored {restored.facts.name}: {len(restored.records)} trials, {len(restored.front)} on the front")
     return DONE
 
 

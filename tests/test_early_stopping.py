@@ -261,12 +261,16 @@ def test_an_interrupted_trial_with_a_shared_start_is_not_counted_twice(search, t
     path = write_study(tmp_path, *SHARED)
     search(path, trials=1)
     asked = iter(range(100))
+    from kdsearch.executors.engine import Engine
     from kdsearch.search import search as drive
     from kdsearch.study import Source
     from kdsearch.workspace import Workspace
 
     ended = drive(
-        Source(path=path), Workspace.chosen(tmp_path / "runs"), engine="inline", stopping=lambda: next(asked) > 3
+        Source(path=path),
+        Workspace.chosen(tmp_path / "runs"),
+        engine=Engine(name="inline"),
+        stopping=lambda: next(asked) > 3,
     )
     assert ended.interrupted
     assert all(record.epochs_trained >= 0 for record in ended.records)

@@ -14,7 +14,7 @@ from pathlib import Path
 from kdsearch.files import void, writable
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store, open_database
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import ROWS
 from kdsearch.upkeep.mirrored import Copy
@@ -45,7 +45,7 @@ def restore_study(
     with ExitStack() as undo:
         with opened(Path(file), most_gb * 1e9) as archive:
             name = archive.manifest.study
-            rows = Rows(open_storage(storage or place.storage_url, create=True))
+            rows = Rows(open_database(storage or place.storage_url, create=True))
             _check_free(place, rows, name)
             with writable(place.root):
                 beside = Path(tempfile.mkdtemp(prefix=f".restored-{name}-", dir=place.root))

@@ -70,7 +70,7 @@ def test_mlflow_is_compared_run_by_run_and_made_what_the_study_is(tracked):
 
 def test_a_copied_workspace_keeps_its_artifacts_where_it_was_and_is_told(tracked):
     found = diagnose("small", workspace=tracked.root.parent / "copied")
-    assert [flaw.kind for flaw in found.left] == ["mlflow elsewhere"]
+    assert ([flaw.kind for flaw in found.left], found.clean) == (["mlflow elsewhere"], True)
     assert tracked.root.as_uri() in found.left[0].what
 
 

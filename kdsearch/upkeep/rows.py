@@ -5,7 +5,6 @@ only deleting it (again) is possible.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from kdsearch.database import Database
 from kdsearch.driving import forget_queue, queue_name
@@ -103,5 +102,5 @@ class Rows:
             yield "the ledger", _said(error)
 
 
-def _said(error: Any) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+def _said(error: Exception) -> str:
+    return str(error)[:300] if isinstance(error, Mistake) else f"{type(error).__name__}: {str(error)[:200]}"

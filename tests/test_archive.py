@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sqlite3
+import subprocess
 import tarfile
 import zipfile
 from contextlib import closing
@@ -22,6 +23,7 @@ from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
 from kdsearch.store import Store, open_storage
 from kdsearch.upkeep.doctor import diagnose
+from kdsearch.upkeep.garbage import collect_garbage
 from kdsearch.upkeep.packing import archive_study
 from kdsearch.upkeep.restoring import restore_study
 from kdsearch.workspace import Workspace
@@ -248,6 +250,31 @@ def test_a_disk_that_is_full_leaves_nothing(packed, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in root.iterdir()} == {"optuna.db"}
+
+
+@pytest.fixture
+def read_only(searched, tmp_path):
+    """The workspace on a file system that went read-only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a small file system needs to be allowed: {mounted.stderr.decode().strip()}")
+    searched.copy(place / "runs")
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    yield place / "runs"
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_study_is_saved_from_a_disk_that_cannot_be_written(read_only, tmp_path):
+    said = []
+    archive_study("small", tmp_path / "small.zip", workspace=read_only, say=said.append)
+    assert len(said) == 1 and "no lock can be had" in said[0] and "Read-only" in said[0]
+    assert len(restored(tmp_path / "small.zip", tmp_path / "new").records) == 3
+    assert "starts" in collect_garbage("small", dry_run=True, workspace=read_only).files
+    assert diagnose("small", track=False, workspace=read_only).looked_at_only == ()
+    with pytest.raises(Mistake, match="Read-only"):
+        collect_garbage("small", workspace=read_only)
 
 
 def test_the_commands(searched, tmp_path, capsys):

@@ -116,7 +116,7 @@ def _live(command: list[str], folder: str, environment: dict[str, str], log: str
     _clock_from(Path(clock))
     from kdsearch import search
     from kdsearch.cli import main
-    from kdsearch.driving import Rhythm
+    from kdsearch.watching import Rhythm
 
     search.RHYTHM = Rhythm(**BEATS)
     sys.exit(main())

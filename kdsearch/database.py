@@ -4,9 +4,11 @@ on the disk, and whoever lost the study's lease (kdsearch/driving.py) writes not
 
 import copy
 import functools
+import json
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
@@ -22,8 +24,14 @@ from kdsearch.masking import masked
 from kdsearch.mistakes import DiskError, Mistake
 from kdsearch.patience import AwayError, Patience
 
+_Answer = TypeVar("_Answer")
+
 _TOKEN = "kdsearch:token"  # noqa: S105 - no secret: it knows a trial again whose creation was not acknowledged
 _WROTE = "kdsearch_wrote"
+_HELD = (
+    "select held.state from trials as held join trial_system_attributes as told on told.trial_id = held.trial_id "
+    "where held.trial_id = :trial and told.key = :key and told.value_json = :token"
+)
 _LOCK_SECONDS = 10
 _STILL_SECONDS = 60
 _PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
@@ -45,7 +53,23 @@ _compatible: set[str] = set()
 
 
 class UsurpedError(Mistake):
-    """Another driver has taken the study over."""
+    """Another driver has taken the study over, or it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this study was taken over by another run, or deleted, for this run had given no sign of life for too "
+            "long; it ends here, and what it had told before stands"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A place in the queue for a study: the trial, and what tells it from one that got its number after it was deleted,
+    as SQLite gives them.
+    """
+
+    trial: int
+    token: str
 
 
 class Database(RDBStorage):
@@ -78,11 +102,23 @@ class Database(RDBStorage):
         other._patience = Patience()
         return other
 
-    def write_only_while(self, lease: int | None) -> None:
-        """From now on every transaction that writes holds only where the trial `lease` (its id) still runs, else it
-        raises `UsurpedError`; None: whatever else there is.
+    def claim(self, trial: int) -> Claim:
+        """What `write_only_while` needs of the trial of that id."""
+        return Claim(trial=trial, token=str(self.get_trial(trial).system_attrs[_TOKEN]))
+
+    def write_only_while(self, claim: Claim | None) -> None:
+        """From now on every transaction that writes holds only where the claimed trial was not ended by another, else
+        it raises `UsurpedError`, as does asking for what is gone; None: whatever else there is.
         """
-        self._guard.lease = lease
+        self._guard.claim = claim
+
+    def _ask(self, ask: Callable[[bool], _Answer]) -> _Answer:
+        try:
+            return self._patience(self.shown, ask)
+        except KeyError:  # Optuna's, of a study or a trial that is not there
+            if self._guard.claim is None:
+                raise
+            raise UsurpedError from None
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         def ask(again: bool) -> int:
@@ -93,7 +129,7 @@ class Database(RDBStorage):
                     raise
                 return self.get_study_id_from_name(study_name)  # it had been heard the first time
 
-        return self._patience(self.shown, ask)
+        return self._ask(ask)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         if template_trial is None:
@@ -107,7 +143,7 @@ class Database(RDBStorage):
                 return made
             return RDBStorage._create_new_trial(self, study_id, template)
 
-        return self._patience(self.shown, ask)
+        return self._ask(ask)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         def ask(again: bool) -> bool:
@@ -118,7 +154,7 @@ class Database(RDBStorage):
                     raise
                 return True  # it had been heard the first time
 
-        return self._patience(self.shown, ask)
+        return self._ask(ask)
 
     def _with_token(self, study_id: int, token: str) -> FrozenTrial | None:
         trials = RDBStorage._get_trials(self, study_id, None, set(), -1)
@@ -147,7 +183,7 @@ def _repeatable(name: str) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def patient(self: Database, *args: Any, **kwargs: Any) -> Any:
-        return self._patience(self.shown, lambda again: plain(self, *args, **kwargs))
+        return self._ask(lambda again: plain(self, *args, **kwargs))
 
     return patient
 
@@ -162,22 +198,22 @@ class _Guard:
     """
 
     def __init__(self) -> None:
-        self.lease: int | None = None
+        self.claim: Claim | None = None
 
     def check(self, session: Session) -> None:
-        if self.lease is None:
+        if self.claim is None:
             return
         session.flush()
         connection = session.connection()
         if not connection.info.pop(_WROTE, False):
             return
-        lock = " for share" if connection.dialect.name == "postgresql" else ""  # SQLite has one writer at a time
-        query = sqlalchemy.text(f"select state from trials where trial_id = :lease{lock}")  # noqa: S608 - ours
-        if session.execute(query, {"lease": self.lease}).scalar() != TrialState.RUNNING.name:
-            raise UsurpedError(
-                "another run has taken this study over, for this one had given no sign of life for too long; "
-                "it ends here, and everything that it had told before is kept"
-            )
+        # SQLite has one writer at a time
+        lock = " for share of held" if connection.dialect.name == "postgresql" else ""
+        query = sqlalchemy.text(_HELD + lock)
+        found = {"trial": self.claim.trial, "key": _TOKEN, "token": json.dumps(self.claim.token)}
+        # who takes over has it fail; only its owner completes it
+        if session.execute(query, found).scalar() not in (TrialState.RUNNING.name, TrialState.COMPLETE.name):
+            raise UsurpedError
 
 
 def _note_writing(connection: sqlalchemy.Connection, _cursor: Any, statement: str, *_: Any) -> None:

@@ -4,9 +4,12 @@ Drivers queue: each adds a running trial to the Optuna study `NAME/driver`, and 
 The database gives these numbers, one to a driver. The holder counts up a beat. Who comes later watches it, by its own
 clock alone: a beat that moves belongs to a driver that lives, and one that has stood still for long enough, while
 somebody was watching, to a dead one, which is then ended. Its own writes fail from then on
-(`Database.write_only_while`), should it only have slept. Wrong clocks and jumps of time do no harm.
+(`Database.write_only_while`), should it only have slept. Whatever alters or removes a study queues likewise (`alone`),
+so that no clock that is wrong or jumps has anybody write beside a driver that lives. What is only shown goes by the
+holder's own clock (`holder_of`), and is wrong where that is.
 """
 
+import math
 import os
 import socket
 import threading
@@ -16,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -24,21 +27,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from kdsearch.database import Database, UsurpedError
-from kdsearch.lease import driven, only_driver
+from kdsearch.files import void
+from kdsearch.lease import AtWorkError, driven, only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.patience import UnansweredError
+from kdsearch.watching import Rhythm, Watch
 
 _HOLDER, _BEAT = "holder", "beat"
 _SHOWN_ALIVE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rhythm:
-    """Seconds between two beats, between two looks at them, and of silence after which a driver counts as dead."""
-
-    beat_seconds: float = 3.0
-    look_seconds: float = 1.0
-    dead_after_seconds: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +66,13 @@ class Holder:
         return False
 
 
-class Watch:
-    """What is known of one holder from looking at its beat again and again."""
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Who stands before us, and when the database was asked and answered, by our clock."""
 
-    def __init__(self, rhythm: Rhythm) -> None:
-        self._rhythm = rhythm
-        self._beat: int | None = None
-        self._seen = 0.0
-        self._quiet_seconds = 0.0
-
-    def saw(self, beat: int, now: float) -> Literal["alive", "dead", "unsure"]:
-        """`now` is the watcher's clock, in seconds. A long time between two looks does not count: the watcher slept, or
-        the database was away, and nobody could be heard.
-        """
-        if self._beat is None:
-            self._beat, self._seen = beat, now
-            return "unsure"
-        if beat != self._beat:
-            return "alive"
-        between, self._seen = now - self._seen, now
-        if 0 <= between <= 3 * self._rhythm.look_seconds:
-            self._quiet_seconds += between
-        return "dead" if self._quiet_seconds >= self._rhythm.dead_after_seconds else "unsure"
+    before: list[Holder]
+    asked: float
+    answered: float
 
 
 class Lease:
@@ -106,6 +87,7 @@ class Lease:
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._trial = database.create_new_trial(study, template_trial=_entry())
+        self._claim = database.claim(self._trial)
         self._thread = threading.Thread(target=self._beats, name="lease", daemon=True)
 
     @property
@@ -116,41 +98,63 @@ class Lease:
     def check(self) -> None:
         """Raise `UsurpedError` where the lease is lost."""
         if self.lost:
-            raise UsurpedError(f"another run has taken the study {self._name!r} over; this one ends here")
+            raise UsurpedError
 
     def begin(self) -> None:
+        self._database.write_only_while(self._claim)
         self._thread.start()
 
     def wait_for_turn(self, tell: Callable[[str], None], stopping: Callable[[], bool]) -> None:
-        """Come back as the holder. Raises `Mistake` where somebody before us lives, or if asked to stop meanwhile."""
+        """Come back as the holder. Raises `AtWorkError` where somebody before us lives, `Mistake` if asked to stop
+        meanwhile.
+        """
         watches: dict[int, Watch] = {}
-        while before := [holder for holder in _queue(self._database, self._study) if holder.trial < self._trial]:
-            for holder in before:
-                if holder.trial not in watches and not holder.gone:
-                    watches[holder.trial] = Watch(self._rhythm)
-                    longest = self._rhythm.dead_after_seconds
-                    tell(f"this study was driven by {holder}; looking for up to {longest:g} s whether it lives")
-                seen = "dead" if holder.gone else watches[holder.trial].saw(holder.beat, time.monotonic())
-                if seen == "alive":
-                    raise Mistake(
-                        f"another run of the study {self._name!r} is at work: {holder}; wait for it or stop it"
-                    )
-                if seen == "dead":
-                    with suppress(UpdateFinishedTrialError):  # it has just ended by itself, or by another's hand
-                        self._database.set_trial_state_values(holder.trial, TrialState.FAIL)
-                    tell(f"taking over from {holder}, which is dead")
+        slow_at = time.monotonic() + 2 * self._rhythm.dead_after_seconds
+        while (look := self._look()).before:
+            for holder in look.before:
+                self._judge(holder, look, watches, tell)
             if stopping():
                 raise Mistake("stopped while looking whether another run lives; nothing was begun")
+            if look.answered > slow_at:
+                tell("still looking whether it lives: the database answers slowly")
+                slow_at = math.inf
             time.sleep(self._rhythm.look_seconds)
-        self._database.write_only_while(self._trial)
+
+    def _look(self) -> "_Look":
+        asked = time.monotonic()
+        before = [holder for holder in _queue(self._database, self._study) if holder.trial < self._trial]
+        return _Look(before=before, asked=asked, answered=time.monotonic())
+
+    def _judge(self, holder: Holder, look: "_Look", watches: dict[int, Watch], tell: Callable[[str], None]) -> None:
+        """End one before us who is dead; raise `AtWorkError` for one who lives."""
+        if holder.gone:
+            seen = "dead"
+        else:
+            if holder.trial not in watches:
+                watches[holder.trial] = Watch(self._rhythm)
+                longest = self._rhythm.dead_after_seconds
+                tell(f"this study was driven by {holder}; looking for up to {longest:g} s whether it lives")
+            seen = watches[holder.trial].saw(holder.beat, asked=look.asked, answered=look.answered)
+        if seen == "alive":
+            raise AtWorkError(f"another run of the study {self._name!r} is at work: {holder}; wait for it or stop it")
+        if seen == "dead":
+            self._bury(holder)
+            tell(f"taking over from {holder}, which is dead")
+
+    def _bury(self, holder: Holder) -> None:
+        with suppress(UpdateFinishedTrialError):  # it has just ended by itself, or by another's hand
+            self._database.set_trial_state_values(holder.trial, TrialState.FAIL)
 
     def end(self) -> None:
         """Give the place up."""
         self._ended.set()
         self._thread.join()
-        self._database.write_only_while(None)
-        with suppress(UpdateFinishedTrialError, UnansweredError):  # whoever comes next finds out
-            self._quick.set_trial_state_values(self._trial, TrialState.COMPLETE, [0.0])
+        try:
+            # whoever comes next finds out; or our place is gone, and its number may be another's by now
+            with suppress(UpdateFinishedTrialError, UnansweredError, UsurpedError):
+                self._quick.set_trial_state_values(self._trial, TrialState.COMPLETE, [0.0])
+        finally:
+            self._database.write_only_while(None)
 
     def _beats(self) -> None:
         beat = 0
@@ -186,31 +190,46 @@ def leased(
 
 
 def holder_of(storage: BaseStorage, name: str) -> Holder | None:
-    """Who drives the study, to be shown: by the holder's own clock, so one of a wrong clock is not seen."""
+    """Who seems to drive the study, to be shown and for nothing else: by the holder's own clock, so that one of a wrong
+    clock, or whose beats are late, is not seen.
+    """
     studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
-    if (study := studies.get(_queue_name(name))) is None:
+    if (study := studies.get(queue_name(name))) is None:
         return None
     alive = [one for one in _queue(storage, study) if not one.gone]
     return next((one for one in alive if abs(time.time() - one.beat_at) < _SHOWN_ALIVE_SECONDS), None)
 
 
 @contextmanager
-def alone(storage: BaseStorage, folder: Path) -> Iterator[None]:
-    """Keep drivers of this workspace off the study in `folder`. Raises `Mistake` where one is at work, here or, where
-    only the database is shared, elsewhere.
+def alone(
+    database: Database, folder: Path, *, tell: Callable[[str], None] = void, rhythm: Rhythm | None = None
+) -> Iterator[Lease]:
+    """Hold the study in `folder` as its driver would: by the lock here, and by the lease in the database, of which the
+    study need not be there. Raises `AtWorkError` where somebody is at work, here or elsewhere, and `DiskError`.
     """
-    with only_driver(folder):
-        if (holder := holder_of(storage, folder.name)) is not None:
-            raise Mistake(f"a run of the study {folder.name!r} is at work: {holder}; wait for it or stop it")
-        yield
+    with (
+        only_driver(folder),
+        leased(database, folder.name, tell=tell, stopping=lambda: False, rhythm=rhythm) as lease,
+    ):
+        yield lease
 
 
 def at_work(storage: BaseStorage, folder: Path) -> bool:
-    """Whether a driver of this workspace or of another seems to be at work on the study in `folder`."""
+    """Whether a driver of this workspace or of another seems to be at work on the study in `folder`: for what is shown.
+    Who alters anything has to be `alone`.
+    """
     return driven(folder) or holder_of(storage, folder.name) is not None
 
 
-def _queue_name(name: str) -> str:
+def forget_queue(database: Database, name: str) -> None:
+    """Remove the queue of a study that is gone, unless somebody stands in it."""
+    studies = {study.study_name: study._study_id for study in database.get_all_studies()}
+    if (study := studies.get(queue_name(name))) is not None and not _queue(database, study):
+        database.delete_study(study)
+
+
+def queue_name(name: str) -> str:
+    """The Optuna study in which drivers of the study `name` queue."""
     return f"{name}/driver"  # names of studies have no slash
 
 
@@ -218,12 +237,12 @@ def _study(database: Database, name: str) -> int:
     from optuna.exceptions import DuplicatedStudyError
 
     studies = {study.study_name: study._study_id for study in database.get_all_studies()}
-    if (known := studies.get(_queue_name(name))) is not None:
+    if (known := studies.get(queue_name(name))) is not None:
         return known
     try:
-        return database.create_new_study([StudyDirection.MAXIMIZE], _queue_name(name))
+        return database.create_new_study([StudyDirection.MAXIMIZE], queue_name(name))
     except DuplicatedStudyError:  # another driver, this very moment
-        return database.get_study_id_from_name(_queue_name(name))
+        return database.get_study_id_from_name(queue_name(name))
 
 
 def _entry() -> Any:

@@ -82,15 +82,18 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What `write_note` wrote. Raises `FileNotFoundError`, and `DamagedError` where it is torn or altered."""
+    """What `write_note` wrote; one without a checksum is of an older version, and taken as it stands: who reads it
+    looks whether it says what it should. Raises `FileNotFoundError`, and `DamagedError` where it is torn or altered.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        sum_ = found.pop(_SUM)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # bytes that are no UTF-8 are a ValueError
-        raise DamagedError(f"{path} is torn or altered ({error!r})") from None
-    if sum_ != _sum(found):
+    except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError
+        found = None
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is torn or altered: it holds no JSON object")
+    if _SUM in found and found.pop(_SUM) != _sum(found):
         raise DamagedError(f"{path}: its checksum does not fit its content")
-    return dict(found)
+    return found
 
 
 def _sum(note: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
 from kdsearch.files import DamagedError, read_note, writable, write_note
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.plain import is_number
 from kdsearch.recipe import Recipe
 from kdsearch.screening import Screen
 from kdsearch.signals import Signals, check_room
@@ -26,6 +27,7 @@ from kdsearch.threads import torch_threads
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
 
+_VALIDATION, _TEST = "validation_accuracy", "test_accuracy"
 _AT_ONCE = 256
 """Examples between two looks at whether the measuring of a teacher is to stop."""
 
@@ -54,15 +56,15 @@ class Prepared:
 
     def teacher_accuracy(self, stopping: Callable[[], bool] = lambda: False) -> float:
         """The teacher's accuracy on the validation split, measured once and kept; NaN where `stopping` said True."""
-        return self._measured(self.measurement, "validation_accuracy", self.data.validation, stopping)
+        return self._measured(self.measurement, _VALIDATION, self.data.validation, stopping)
 
     def teacher_test_accuracy(self) -> float:
         """The teacher's accuracy on the test split, measured once and kept: to be reported, not to choose by."""
-        return self._measured(self._test_measurement, "test_accuracy", self.data.test, lambda: False)
+        return self._measured(self._test_measurement, _TEST, self.data.test, lambda: False)
 
     def _measured(self, path: Path, name: str, held: Split, stopping: Callable[[], bool]) -> float:
         try:
-            return float(read_note(path)[name])
+            return _kept_accuracy(path, name)
         except FileNotFoundError:
             right = 0
             for inputs, labels in zip(held.inputs.split(_AT_ONCE), held.labels.split(_AT_ONCE), strict=True):
@@ -77,15 +79,24 @@ class Prepared:
     def forget_damaged(self) -> list[str]:
         """Remove measurements that are torn or altered, which are then made again; gives what was wrong with them."""
         found = []
-        for path in (self.measurement, self._test_measurement):
+        names = {self.measurement: _VALIDATION, self._test_measurement: _TEST}
+        for path, name in names.items():
             try:
-                read_note(path)
+                _kept_accuracy(path, name)
             except FileNotFoundError:
                 continue
             except DamagedError as error:
                 path.unlink()
                 found.append(f"the teacher is measured again: {error}")
         return found
+
+
+def _kept_accuracy(path: Path, name: str) -> float:
+    """A measurement that was kept. Raises `FileNotFoundError`, and `DamagedError` where it is none."""
+    accuracy = read_note(path).get(name)
+    if not is_number(accuracy) or not 0 <= accuracy <= 1:
+        raise DamagedError(f"{path} holds no accuracy")
+    return float(accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)

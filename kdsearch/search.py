@@ -17,7 +17,7 @@ import torch
 from kdsearch.budget import Budget
 from kdsearch.database import Database
 from kdsearch.driver import Driver
-from kdsearch.driving import Lease, Rhythm, leased
+from kdsearch.driving import Lease, leased
 from kdsearch.events import Listener, Note, SearchEnded, to_all
 from kdsearch.executors import Executor, Inline, Job
 from kdsearch.executors.engine import Engine
@@ -32,6 +32,7 @@ from kdsearch.stopping import Rule
 from kdsearch.store import Store, StudyFacts, TrialRecord, open_database, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
+from kdsearch.watching import Rhythm
 from kdsearch.workspace import Workspace
 
 DEFAULT_ENGINE = Engine()

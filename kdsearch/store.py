@@ -302,6 +302,11 @@ class Store:
         self.facts = dataclasses.replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy})
         self._storage.set_study_user_attr(self._id, _FACTS, dataclasses.asdict(self.facts))
 
+    def forget_file(self) -> None:
+        """From now on the study names no study file: it is code, and somebody else wrote these rows."""
+        self.facts = dataclasses.replace(self.facts, file=None)
+        self._storage.set_study_user_attr(self._id, _FACTS, dataclasses.asdict(self.facts))
+
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
         with _uncollected(), legible(self.facts.name):

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sqlite3
+import subprocess
 import tarfile
 import zipfile
 from contextlib import closing
@@ -22,6 +23,7 @@ from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
 from kdsearch.store import Store, open_storage
 from kdsearch.upkeep.doctor import diagnose
+from kdsearch.upkeep.garbage import collect_garbage
 from kdsearch.upkeep.packing import archive_study
 from kdsearch.upkeep.restoring import restore_study
 from kdsearch.workspace import Workspace
@@ -135,7 +137,8 @@ def hostile(packed):
     first, student = ("manifest.json", good["manifest.json"]), "files/students/trial-00000.safetensors"
     rest = [(name, content) for name, content in good.items() if name != "manifest.json"]
     without = [(name, content) for name, content in rest if name != student]
-    for name in ("../../evil", "/tmp/evil", "files/students/../../../evil", "files/data/evil", "optuna.db"):
+    outside = ("../../evil", "/tmp/evil", "files/students/../../../evil", "files/data/evil.npy", "optuna.db")
+    for name in (*outside, "files/logs/evil.py", "files/students/evil", "files/anew/evil.json"):
         evil = {**good, name: b"evil"}
         yield "names a file that no study has", [("manifest.json", listing(evil)), *rest, (name, b"evil")]
         yield "no archive|though its table", [first, (name, b"evil"), *rest]
@@ -180,6 +183,23 @@ def test_hostile_archives_are_refused_and_leave_nothing(packed, tmp_path):
     for number, (said, members) in enumerate(cases):
         assert_refused(written(tmp_path / f"{number}.tar.gz", members), tmp_path / "new", said)
     assert {path.name for path in tmp_path.iterdir()} == {"new", *(f"{n}.tar.gz" for n in range(len(cases)))}
+
+
+def test_a_restored_study_runs_no_code_that_its_archive_names(packed, tmp_path):
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    good = members_of(packed[".zip"])
+    head, *rows = good["study.jsonl"].decode().splitlines()
+    content = json.loads(head)
+    content["study"]["user_attrs"]["kdsearch"]["file"] = str(evil)
+    good["study.jsonl"] = "\n".join((json.dumps(content), *rows)).encode()
+    members = [("manifest.json", listing(good)), *list(good.items())[1:]]
+    said = []
+    found = restored(written(tmp_path / "evil.tar.gz", members), tmp_path / "new", say=said.append)
+    assert found.facts.file is None
+    assert str(evil) in said[0] and "--study FILE" in said[0], "it is shown"
+    assert cli.main(["confirm", "small", "--workspace", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_headers_that_want_memory_and_what_is_no_archive_are_refused(packed, tmp_path):
@@ -230,6 +250,31 @@ def test_a_disk_that_is_full_leaves_nothing(packed, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in root.iterdir()} == {"optuna.db"}
+
+
+@pytest.fixture
+def read_only(searched, tmp_path):
+    """The workspace on a file system that went read-only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a small file system needs to be allowed: {mounted.stderr.decode().strip()}")
+    searched.copy(place / "runs")
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    yield place / "runs"
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_study_is_saved_from_a_disk_that_cannot_be_written(read_only, tmp_path):
+    said = []
+    archive_study("small", tmp_path / "small.zip", workspace=read_only, say=said.append)
+    assert len(said) == 1 and "no lock can be had" in said[0] and "Read-only" in said[0]
+    assert len(restored(tmp_path / "small.zip", tmp_path / "new").records) == 3
+    assert "starts" in collect_garbage("small", dry_run=True, workspace=read_only).files
+    assert diagnose("small", track=False, workspace=read_only).looked_at_only == ()
+    with pytest.raises(Mistake, match="Read-only"):
+        collect_garbage("small", workspace=read_only)
 
 
 def test_the_commands(searched, tmp_path, capsys):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kdsearch import api, search
-from kdsearch.driving import Rhythm
 from kdsearch.lease import driven
 from kdsearch.mistakes import Mistake
+from kdsearch.watching import Rhythm
 from kdsearch.workspace import Workspace
 from tests.crashing import killed_at, listening, logged, stopped_after
 from tests.studies_for_tests import write_study

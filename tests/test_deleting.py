@@ -1,19 +1,27 @@
 """`kdsearch delete`, and what the doctor says of MLflow: one tracked study, deleted beside another in the end."""
 
 import shutil
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
-from kdsearch import api, cli
-from kdsearch.lease import only_driver
+from kdsearch import api, cli, driving
+from kdsearch.database import UsurpedError
+from kdsearch.driving import leased
+from kdsearch.lease import AtWorkError, only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store, open_database, open_storage
 from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose
+from kdsearch.upkeep.garbage import collect_garbage
 from kdsearch.upkeep.packing import archive_study
 from kdsearch.upkeep.restoring import restore_study
 from kdsearch.upkeep.rows import Rows
+from kdsearch.watching import Rhythm
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
@@ -62,8 +70,56 @@ def test_mlflow_is_compared_run_by_run_and_made_what_the_study_is(tracked):
 
 def test_a_copied_workspace_keeps_its_artifacts_where_it_was_and_is_told(tracked):
     found = diagnose("small", workspace=tracked.root.parent / "copied")
-    assert [flaw.kind for flaw in found.left] == ["mlflow elsewhere"]
+    assert ([flaw.kind for flaw in found.left], found.clean) == (["mlflow elsewhere"], True)
     assert tracked.root.as_uri() in found.left[0].what
+
+
+def test_no_wrong_clock_has_a_study_altered_that_is_driven(tracked, tmp_path, monkeypatch):
+    """The driver's clock is two minutes behind ours; only the database is shared."""
+    root = shutil.copytree(tracked.root.parent / "copied", tmp_path / "runs")
+    elsewhere = {"workspace": tmp_path / "other", "storage": Workspace(root).storage_url}
+    database, now = open_database(elsewhere["storage"], create=False), time.time
+    late = threading.current_thread()
+    monkeypatch.setattr(driving.time, "time", lambda: now() + 120 * (threading.current_thread() is late))
+    beating = Rhythm(beat_seconds=0.05)
+    with leased(database, "small", tell=pytest.fail, stopping=lambda: False, rhythm=beating):
+        while driving.holder_of(database, "small") is not None:
+            time.sleep(0.05)  # until its first beat by its own clock
+        for alter in (
+            lambda: delete_study("small", **elsewhere),
+            lambda: diagnose("small", repair=True, track=False, workspace=root),
+            lambda: archive_study("small", tmp_path / "small.zip", workspace=root),
+        ):
+            with pytest.raises(AtWorkError, match="another run of the study 'small' is at work: process"):
+                alter()
+        assert "signals" not in collect_garbage("small", signals=True, idle_seconds=0, workspace=root).files
+    assert len(api.open_study("small", workspace=root).records) == 2
+
+
+def test_a_driver_that_slept_while_its_study_was_deleted_is_told_and_harms_nothing(tracked, tmp_path, monkeypatch):
+    root = shutil.copytree(tracked.root.parent / "copied", tmp_path / "runs")
+    url, quick = Workspace(root).storage_url, Rhythm(look_seconds=0.05, dead_after_seconds=0.2)
+    asleep, said = open_database(url, create=False), []
+    rhythm = Rhythm(beat_seconds=3600)
+    with leased(asleep, "small", tell=pytest.fail, stopping=lambda: False, rhythm=rhythm) as lease:
+        store = Store(asleep.cached(), "small")
+        delete_study("small", say=said.append, rhythm=quick, workspace=tmp_path / "other", storage=url)
+        other = open_database(url, create=False)
+        assert Rows(other).all_names() == {}
+        anew = other.create_new_study([StudyDirection.MAXIMIZE], "small")
+        running = create_trial(state=TrialState.RUNNING)
+        while other.create_new_trial(anew, running) < lease._trial:
+            pass  # SQLite gives a number again that was the lease's
+        for use in (
+            store.records,
+            lambda: store.fail(1, "late", [], {}),
+            lambda: asleep.set_trial_user_attr(1, "a", 0),
+        ):
+            with pytest.raises(UsurpedError, match="taken over by another run, or deleted"):
+                use()
+    assert ["whether it lives" in said[0], "taking over" in said[1]] == [True, True]
+    assert {trial.state for trial in other.get_all_trials(anew)} == {TrialState.RUNNING}
+    assert not any(trial.user_attrs for trial in other.get_all_trials(anew))
 
 
 def test_a_study_is_deleted_whole_beside_others_and_restored_again(tracked, tmp_path, monkeypatch):
@@ -101,10 +157,12 @@ def test_a_study_is_deleted_whole_beside_others_and_restored_again(tracked, tmp_
     assert cli.main(["delete", name, "--yes", "--workspace", str(tracked.root)]) == 0
     assert not place.study(name).exists()
     assert not (place.artifacts / name).exists()
-    assert Rows(storage).all_names() == {"theirs": foreign}
+    assert Rows(open_database(place.storage_url, create=False)).all_names() == {"theirs": foreign}
     assert tracked.client.get_experiment_by_name(name) is None
     assert other.exists(), "another study's folder"
-    restored = restore_study(archive, workspace=tracked.root, say=pytest.fail)
+    said = []
+    restored = restore_study(archive, workspace=tracked.root, say=said.append)
+    assert len(said) == 1 and str(tracked.path) in said[0], "its study file, and nothing of MLflow"
     assert restored.frame.equals(table)
     assert sorted(trials_of(tracked)[1]) == ["0", "1"]
     assert diagnose(name, workspace=tracked.root).flaws == ()

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from kdsearch import cli
 from kdsearch.data.kept import keep_data
-from kdsearch.files import load_tensors
+from kdsearch.files import load_tensors, read_note
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.signal_files import SignalFiles
 from kdsearch.store import Store, open_storage
 from kdsearch.upkeep.checksums import damaged
 from kdsearch.upkeep.doctor import diagnose
@@ -85,6 +86,18 @@ def test_damage_is_found_repaired_and_found_no_more(root, kind):
     assert kinds(found) == [kind]
     assert found.repaired == ()
     assert before == sorted((path, path.stat().st_mtime_ns) for path in (root / "small").rglob("*.*")), "only looked at"
+
+
+def test_notes_of_a_version_without_checksums_are_no_damage(root):
+    study = root / "small"
+    for path in (*study.glob("teacher/*.json"), *study.glob("signals/*.json")):
+        path.write_text(json.dumps(read_note(path)))
+    assert diagnose("small", workspace=root).clean
+    array, files = only(study / "signals", "logits-*.npy"), SignalFiles(study / "signals", 1e9)
+    assert len(files.array(array.stem, pytest.fail)) and files.notes == []
+    only(study / "teacher", "*.accuracy.json").write_text("{}")
+    (flaw,) = (flaw for flaw in diagnose("small", workspace=root).left if flaw.level != "note")
+    assert "holds no accuracy" in flaw.what and "measured again" in flaw.costs
 
 
 def test_after_all_damage_at_once_is_repaired_the_study_goes_on_to_the_same_table(searched, root):

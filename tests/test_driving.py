@@ -13,8 +13,9 @@ from optuna.trial import TrialState, create_trial
 
 from kdsearch import driving
 from kdsearch.database import Database, UsurpedError
-from kdsearch.driving import Rhythm, Watch, holder_of, leased
+from kdsearch.driving import holder_of, leased
 from kdsearch.mistakes import Mistake
+from kdsearch.watching import Rhythm, Watch
 
 QUICK = Rhythm(beat_seconds=0.05, look_seconds=0.05, dead_after_seconds=0.6)
 PATIENT = Rhythm(beat_seconds=0.05, look_seconds=0.05, dead_after_seconds=60)
@@ -37,16 +38,27 @@ def hold(url, rhythm=PATIENT, tell=lambda text: None):
 
 def test_a_beat_that_moves_is_life_and_one_that_stands_for_long_is_death():
     watch = Watch(Rhythm(look_seconds=1, dead_after_seconds=3))
-    assert [watch.saw(7, now) for now in (0.0, 1.0, 2.0, 3.0)] == ["unsure", "unsure", "unsure", "dead"]
+    assert [at(watch, 7, now) for now in (0.0, 1.0, 2.0, 3.0)] == ["unsure", "unsure", "unsure", "dead"]
     watch = Watch(Rhythm(look_seconds=1, dead_after_seconds=3))
-    assert [watch.saw(7, 0.0), watch.saw(7, 2.9), watch.saw(8, 3.5)] == ["unsure", "unsure", "alive"]
+    assert [at(watch, 7, 0.0), at(watch, 7, 2.9), at(watch, 8, 3.5)] == ["unsure", "unsure", "alive"]
+
+
+def at(watch, beat, now):
+    """A look that the database answers at once."""
+    return watch.saw(beat, asked=now, answered=now)
+
+
+def test_a_database_that_takes_long_for_each_answer_does_not_make_the_wait_endless():
+    watch = Watch(Rhythm(look_seconds=1, dead_after_seconds=30))
+    said = [watch.saw(7, asked=11.0 * look, answered=11.0 * look + 10) for look in range(40)]
+    assert said.index("dead") == 30
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 def test_nobody_dies_while_nobody_looks_whatever_the_clock_does(times):
     # the watcher sleeps, the database is away, its clock jumps: only looks a moment apart count
     watch = Watch(Rhythm(look_seconds=1, dead_after_seconds=30))
-    said = [watch.saw(1, now) for now in times]
+    said = [at(watch, 1, now) for now in times]
     close = sum(b - a for a, b in itertools.pairwise(times) if 0 <= b - a <= 3)
     assert ("dead" in said) == (close >= 30) or close == pytest.approx(30)
 
@@ -91,7 +103,7 @@ def test_a_driver_that_slept_too_long_is_replaced_and_writes_nothing_more(url):
     with leased(database, "small", tell=told.append, stopping=lambda: False, rhythm=Rhythm(beat_seconds=3600)):
         made = database.create_new_trial(study, create_trial(state=TrialState.RUNNING))
         with hold(url, QUICK, tell=told.append):
-            with pytest.raises(UsurpedError, match="taken this study over"):
+            with pytest.raises(UsurpedError, match="taken over by another run, or deleted"):
                 database.set_trial_state_values(made, TrialState.COMPLETE, [1.0])
             with pytest.raises(UsurpedError):
                 database.create_new_trial(study, create_trial(state=TrialState.RUNNING))

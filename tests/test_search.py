@@ -90,7 +90,6 @@ def test_a_search_interrupted_in_the_middle_of_trials_equals_an_undisturbed_one(
 
 
 def _search_stopping(path, workspace, stopping):
-
     ended = drive(Source(path=path), Workspace.chosen(workspace), engine=Engine(name="inline"), stopping=stopping)
     return api.Results(ended.facts, ended.records, ended=ended)
 

@@ -47,7 +47,9 @@ def load_data(folder: Path, fingerprint: str) -> Data:
             validation=splits["validation"],
             test=splits["test"],
         )
-    except (ValueError, KeyError, TypeError, EOFError, SyntaxError, TokenError) as error:  # a Mistake is a ValueError
+    except KeyError as error:
+        raise DamagedError(f"{folder}: its note lacks the data's {error}") from None
+    except (ValueError, TypeError, EOFError, SyntaxError, TokenError) as error:  # a Mistake is a ValueError
         raise DamagedError(f"{folder}: {error}") from None
     if data.fingerprint != fingerprint:
         raise DamagedError(f"{folder}: its arrays are not those of {data.name} that were kept there")

@@ -4,8 +4,8 @@
     study.jsonl                   the study's rows and its ledger's (`kdsearch.upkeep.transcript`)
     files/KIND/NAME               the study's files, KIND one of its folders
 
-Names are matched against what kdsearch writes, so that none can lead anywhere else. Checksums find what is torn or
-altered, not who made the archive.
+Names are matched against what kdsearch writes, so that none can lead anywhere else and none is of a file that anything
+would run. Checksums find what is torn or altered, not who made the archive.
 """
 
 import json
@@ -24,8 +24,14 @@ MANIFEST = "manifest.json"
 ROWS = "study.jsonl"
 MOST_MANIFEST_BYTES = 64 * 2**20
 
-_KINDS = tuple(kind for kind in KINDS if kind != "data")  # the data are the user's own, and may be another's
-_FILE = re.compile(rf"files/(?:{'|'.join(_KINDS)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,200}}")
+_SUFFIXES = {"teacher": "safetensors|json", "signals": "npy|json", "students": "safetensors|json", "logs": "txt"}
+_STATE = "safetensors"
+_NAMES = "|".join(
+    rf"{kind}/[A-Za-z0-9][A-Za-z0-9._-]{{0,200}}\.(?:{_SUFFIXES.get(kind, _STATE)})"
+    for kind in KINDS
+    if kind != "data"  # the data are the user's own, and may be another's
+)
+_FILE = re.compile(f"files/(?:{_NAMES})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,7 +95,7 @@ class Manifest:
 
 def may_be_kept(kind: str, name: str) -> bool:
     """Whether a file of a study goes into archives: not locks, nor what says that something was said."""
-    return not name.endswith((".lock", ".said")) and _FILE.fullmatch(f"files/{kind}/{name}") is not None
+    return _FILE.fullmatch(f"files/{kind}/{name}") is not None
 
 
 def _member(name: Any, sha256: Any, size_bytes: Any) -> Member:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kdsearch.data.bar import bar
 from kdsearch.data.kept import load_data
 from kdsearch.files import DamagedError, file_sha256, load_tensors, read_note
+from kdsearch.plain import is_number
 from kdsearch.store import StudyFacts
 from kdsearch.underway import saved
 from kdsearch.upkeep.flaw import Flaw, removing
@@ -23,6 +24,7 @@ _COSTS = {
     "confirm": "a run on a fresh seed begins again: the same result",
     "anew": "a training for an export begins again: the same result",
 }
+_COST_OF_A_MEASUREMENT = "the teacher is measured again: the same figure"
 _CHECKSUMMED = (*_COSTS, "students")
 
 
@@ -77,8 +79,8 @@ def _reason(kind: str, path: Path) -> str | None:
         return None
     except DamagedError as error:
         return str(error).removeprefix(f"{path}: ")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return f"it holds no training state ({type(error).__name__}: {error})"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "it holds no training state"
     return None
 
 
@@ -97,10 +99,8 @@ def _signal(path: Path) -> str | None:
 
 def _measurement(path: Path) -> str | None:
     """A teacher's accuracy."""
-    try:
-        whole = all(0 <= float(figure) <= 1 for figure in read_note(path).values())
-    except (ValueError, TypeError):
-        whole = False
+    figures = read_note(path).values()
+    whole = len(figures) == 1 and all(is_number(figure) and 0 <= figure <= 1 for figure in figures)
     return None if whole else "it holds no accuracy"
 
 
@@ -122,7 +122,7 @@ def _flaw(kind: str, path: Path, reason: str, facts: StudyFacts) -> Flaw:
         level="warning",
         what=f"{path.name} is damaged: {reason}",
         where=str(path),
-        costs=_COSTS[kind],
+        costs=_COST_OF_A_MEASUREMENT if kind == "teacher" and path.suffix == ".json" else _COSTS[kind],
         remedy="kdsearch doctor --repair removes it; the next run computes it again where it is needed",
         mend=removing(path, *beside),
     )

@@ -14,7 +14,7 @@ DONE, FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 def doctor(arguments: argparse.Namespace) -> int:
     from kdsearch.upkeep.doctor import diagnose
 
-    found = diagnose(arguments.name, repair=arguments.repair, **_where(arguments))
+    found = diagnose(arguments.name, repair=arguments.repair, say=_complain, **_where(arguments))
     if arguments.json:
         print(json.dumps(found.as_json(), indent=2))
         return DONE if found.clean else FOUND
@@ -40,6 +40,7 @@ def gc(arguments: argparse.Namespace) -> int:
         signals=arguments.signals,
         students=arguments.students,
         keep=arguments.keep or (),
+        say=_complain,
         **_where(arguments),
     )
     if arguments.json:
@@ -62,14 +63,16 @@ def delete(arguments: argparse.Namespace) -> int:
         if input(asked).strip() != arguments.name:
             _say("nothing was deleted")
             return FOUND
-    _say(*delete_study(arguments.name, **_where(arguments)))
+    _say(*delete_study(arguments.name, say=_complain, **_where(arguments)))
     return DONE
 
 
 def archive(arguments: argparse.Namespace) -> int:
     from kdsearch.upkeep.packing import archive_study
 
-    made = archive_study(arguments.name, arguments.to, signals=arguments.with_signals, **_where(arguments))
+    made = archive_study(
+        arguments.name, arguments.to, signals=arguments.with_signals, say=_complain, **_where(arguments)
+    )
     _say(f"wrote {made} ({made.stat().st_size / 1e6:,.1f} MB)")
     return DONE
 
@@ -78,10 +81,7 @@ def restore(arguments: argparse.Namespace) -> int:
     from kdsearch.upkeep.restoring import restore_study
 
     restored = restore_study(arguments.file, most_gb=arguments.max_gb, say=_say, **_where(arguments))
-    facts = restored.facts
-    _say(f"restored {facts.name}: {len(restored.records)} trials, {len(restored.front)} on the front")
-    if facts.file is not None:
-        _say(f"its study file was {facts.file}; where it is another now, name it: --study FILE")
+    _say(f"restored {restored.facts.name}: {len(restored.records)} trials, {len(restored.front)} on the front")
     return DONE
 
 
@@ -103,6 +103,13 @@ def _say(*lines: str) -> None:
 
     for line in lines:
         print(printable(line))
+
+
+def _complain(line: str) -> None:
+    """What is no result, and must not stand in one."""
+    from kdsearch.markup import printable
+
+    print(printable(line), file=sys.stderr)
 
 
 def add(command: Any, whole: Any, above_zero: Any) -> None:

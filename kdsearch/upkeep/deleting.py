@@ -5,26 +5,36 @@ folder go; its rows last. What was interrupted, or found MLflow away, is gone on
 """
 
 import shutil
+from collections.abc import Callable
 
 from kdsearch.driving import alone
-from kdsearch.files import writable
+from kdsearch.files import void, writable
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store, open_database
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.tracking import forget
 from kdsearch.upkeep.rows import Rows
 from kdsearch.upkeep.shelf import SHARED, study_folders
+from kdsearch.watching import Rhythm
 from kdsearch.workspace import Workspace
 
 
-def delete_study(name: str, *, workspace: Where | None = None, storage: str | None = None) -> list[str]:
+def delete_study(
+    name: str,
+    *,
+    say: Callable[[str], None] = void,
+    rhythm: Rhythm | None = None,
+    workspace: Where | None = None,
+    storage: str | None = None,
+) -> list[str]:
     """Delete the study: its rows and those of its ledger, its folder, its MLflow experiment and registered model. Gives
     in words what was removed.
 
-    Raises `Mistake` where there is nothing of that name, its driver is alive, it is not kdsearch's, or MLflow is away:
-    what is left then is condemned, and the same call goes on.
+    It has the study's lease meanwhile: a driver that seems dead is watched for as long as `rhythm` has it, which `say`
+    is told. Raises `Mistake` where there is nothing of that name, its driver is alive, it is not kdsearch's, or MLflow
+    is away: what is left then is condemned, and the same call goes on.
     """
     check_name(name)
     place = Workspace.chosen(workspace)
@@ -39,7 +49,7 @@ def delete_study(name: str, *, workspace: Where | None = None, storage: str | No
         raise Mistake(f"there is no study {name!r} here; there are: {known or 'none'}")
     said: list[str] = []
     # makes the folder where there is none
-    with alone(rows.storage, folder) if rows is not None else only_driver(folder):
+    with alone(rows.database, folder, tell=say, rhythm=rhythm) if rows is not None else only_driver(folder):
         if rows is not None and there:
             rows.condemn(name, "deleted")
         said += _forgotten(place, name)
@@ -48,6 +58,8 @@ def delete_study(name: str, *, workspace: Where | None = None, storage: str | No
         said.append(f"removed {folder}")
         if rows is not None:
             said.append(f"removed {rows.erase(name)} trials from the database")
+    if rows is not None:
+        rows.forget_queue(name)
     return said
 
 
@@ -57,7 +69,7 @@ def _rows(place: Workspace, storage: str | None) -> Rows | None:
     """
     if storage is None and not (place.root / "optuna.db").exists():
         return None
-    return Rows(open_storage(storage or place.storage_url, create=False))
+    return Rows(open_database(storage or place.storage_url, create=False))
 
 
 def _check_ours(rows: Rows | None, name: str) -> None:

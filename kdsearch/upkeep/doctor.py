@@ -1,10 +1,10 @@
 """`kdsearch doctor`: a workspace, or one study, checked against checksums, the database and MLflow, and repaired.
 
-A check reads only. A repair holds the study's lock, so that no driver is at work meanwhile; it does what is safe and
-leaves to the user what is not.
+A check reads only. A repair holds the study's lock and its lease, so that no driver is at work meanwhile; it does what
+is safe and leaves to the user what is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import sqlalchemy
 
 from kdsearch.driving import alone as nobody_else
 from kdsearch.driving import at_work
-from kdsearch.lease import driven
+from kdsearch.files import void
+from kdsearch.lease import AtWorkError, driven
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store, open_database
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.upkeep import against, checksums, leftovers
@@ -31,6 +32,7 @@ def diagnose(
     repair: bool = False,
     track: bool = True,
     idle_seconds: float = IDLE_SECONDS,
+    say: Callable[[str], None] = void,
     workspace: Where | None = None,
     storage: str | None = None,
 ) -> Checkup:
@@ -38,15 +40,16 @@ def diagnose(
 
     With `repair` what is safe is done: damaged files that can be computed again and orphans are removed, and MLflow
     gets what it lacks; MLflow is left out where `track` is false. Files that were written to in the last `idle_seconds`
-    are taken to be somebody's. In a workspace a study whose driver is alive is only looked at. Raises `Mistake` where
-    there is no such study or workspace, and for a repair of a study whose driver is alive.
+    are taken to be somebody's; `say` is told where a repair has to look whether a driver lives. In a workspace a study
+    whose driver is alive is only looked at. Raises `Mistake` where there is no such study or workspace, and for a
+    repair of a study whose driver is alive.
     """
     place = Workspace.chosen(workspace)
     if name is not None:
         check_name(name)
     if not place.root.is_dir():
         raise Mistake(f"there is no workspace {place.root}; name one with --workspace")
-    examination = _Examination(place, storage, repair, track, idle_seconds)
+    examination = _Examination(place, storage, repair, track, idle_seconds, say)
     examination.run(name)
     return examination.checkup()
 
@@ -54,12 +57,21 @@ def diagnose(
 class _Examination:
     """One check, and what was found so far."""
 
-    def __init__(self, place: Workspace, storage: str | None, repair: bool, track: bool, idle_seconds: float) -> None:
+    def __init__(
+        self,
+        place: Workspace,
+        storage: str | None,
+        repair: bool,
+        track: bool,
+        idle_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
         self._place = place
         self._url = storage or place.storage_url
         self._repair = repair
         self._track = track
         self._idle_seconds = idle_seconds
+        self._say = say
         self._studies: list[str] = []
         self._flaws: list[Flaw] = []
         self._repaired: list[str] = []
@@ -103,7 +115,7 @@ class _Examination:
         if path is not None:
             self._take_in(against.of_a_file(path, "studies cannot be shown or continued, in whole or in part"), False)
         try:
-            return Rows(open_storage(self._url, create=False))
+            return Rows(open_database(self._url, create=False))
         except Mistake:
             if len(self._flaws) > before:
                 return None  # said already
@@ -116,10 +128,14 @@ class _Examination:
             self._take_in(iter([_no_files(name, folder)]), False)
             return
         with ExitStack() as stack:
-            alive = at_work(rows.storage, folder)
-            if self._repair and not (alive and not alone):
-                stack.enter_context(nobody_else(rows.storage, folder))  # refuses where a driver is alive
-                alive = False
+            alive = not self._repair and at_work(rows.storage, folder)
+            if self._repair:
+                try:
+                    stack.enter_context(nobody_else(rows.database, folder, tell=self._say))
+                except AtWorkError:
+                    if alone:
+                        raise
+                    alive = True
             if alive:
                 self._looked_at_only.append(name)
             self._take_in(self._flaws_of(rows, store, folder, alive), self._repair and not alive)

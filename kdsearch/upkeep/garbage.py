@@ -7,17 +7,19 @@ students never go.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from kdsearch import frame as frames
 from kdsearch.driving import alone, at_work
-from kdsearch.files import DamagedError, read_note, writable, write_text
+from kdsearch.files import DamagedError, read_note, void, writable, write_text
+from kdsearch.lease import AtWorkError, driven
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage
+from kdsearch.store import Store, StudyFacts, TrialRecord, open_database
 from kdsearch.stored import Where
 from kdsearch.upkeep import leftovers
 from kdsearch.upkeep.against import freed_students
@@ -76,6 +78,7 @@ def collect_garbage(
     students: Students = "all",
     keep: Collection[int] = (),
     idle_seconds: float = IDLE_SECONDS,
+    say: Callable[[str], None] = void,
     workspace: Where | None = None,
     storage: str | None = None,
 ) -> Freed:
@@ -83,14 +86,15 @@ def collect_garbage(
     `dry_run` only say what that would be.
 
     `pruned`, `signals`, `students` and `keep` are those of `Wanted`. Files that were written to in the last
-    `idle_seconds` are taken to be somebody's. Raises `Mistake` where there is no such study.
+    `idle_seconds` are taken to be somebody's. `say` is told where it has to look whether a driver lives.
+    Raises `Mistake` where there is no such study.
     """
     wanted = Wanted(pruned=pruned, signals=signals, students=students, keep=keep)
     place = Workspace.chosen(workspace)
-    rows = Rows(open_storage(storage or place.storage_url, create=False))
+    rows = Rows(open_database(storage or place.storage_url, create=False))
     freed = Freed(dry_run)
     for known in rows.ours() if name is None else [name]:
-        _free_study(place, rows, known, wanted, freed, idle_seconds)
+        _free_study(place, rows, known, wanted, freed, idle_seconds, say)
     if name is None:
         strays = [*leftovers.of_the_workspace(place.root, idle_seconds)]
         for orphan in [*strays, *leftovers.of_the_temporary_folder(idle_seconds)]:
@@ -98,21 +102,27 @@ def collect_garbage(
     return freed
 
 
-def _free_study(place: Workspace, rows: Rows, name: str, wanted: Wanted, freed: Freed, idle_seconds: float) -> None:
+def _free_study(
+    place: Workspace,
+    rows: Rows,
+    name: str,
+    wanted: Wanted,
+    freed: Freed,
+    idle_seconds: float,
+    say: Callable[[str], None],
+) -> None:
     store = Store(rows.storage, name)
     folder = place.study(store.facts.name)
     if not folder.is_dir():
         return
-    if at_work(rows.storage, folder):
-        _sweep(place, store, wanted, freed, idle_seconds, alive=True)
-        return
-    try:
-        with alone(rows.storage, folder):  # none begins meanwhile
-            _sweep(place, store, wanted, freed, idle_seconds, alive=False)
-    except Mistake:
-        if not at_work(rows.storage, folder):
-            raise
-        _sweep(place, store, wanted, freed, idle_seconds, alive=True)  # it has begun just now
+    with ExitStack() as stack:
+        alive = driven(folder) if not freed.dry_run else at_work(rows.storage, folder)
+        if not alive and not freed.dry_run:
+            try:
+                stack.enter_context(alone(rows.database, folder, tell=say))  # none begins meanwhile
+            except AtWorkError:
+                alive = True
+        _sweep(place, store, wanted, freed, idle_seconds, alive=alive)
 
 
 def _sweep(place: Workspace, store: Store, wanted: Wanted, freed: Freed, idle_seconds: float, *, alive: bool) -> None:

@@ -68,7 +68,7 @@ class Copy:
         }
         return Flaw(
             kind=f"mlflow {found.kind}",
-            level="warning",
+            level="note" if found.kind == "elsewhere" else "warning",
             what=found.what,
             where=f"MLflow, experiment {name}",
             costs=costs.get(found.kind, "MLflow shows less, or other things, than the study has; the study is whole"),

@@ -5,8 +5,8 @@ import io
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import IO, Protocol, cast
 
 from kdsearch import __version__
 from kdsearch.data.bar import bar
-from kdsearch.driving import alone
-from kdsearch.files import file_sha256, writable, write_atomically
-from kdsearch.mistakes import Mistake
-from kdsearch.store import open_storage
-from kdsearch.stored import Where, store_of
+from kdsearch.database import Database
+from kdsearch.driving import alone, at_work
+from kdsearch.files import file_sha256, void, writable, write_atomically
+from kdsearch.lease import AtWorkError
+from kdsearch.mistakes import DiskError, Mistake
+from kdsearch.store import Store, open_database
+from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
 from kdsearch.upkeep.rows import Rows
 from kdsearch.upkeep.shelf import all_files
@@ -34,6 +36,7 @@ def archive_study(
     to: Where,
     *,
     signals: bool = False,
+    say: Callable[[str], None] = void,
     workspace: Where | None = None,
     storage: str | None = None,
 ) -> Path:
@@ -41,17 +44,17 @@ def archive_study(
     the data, and unless `signals` says otherwise the teacher's signals; MLflow's copy too, which a restore makes anew.
 
     Raises `Mistake` where there is no such study, its driver is alive, or `to` is there already or cannot be written:
-    nothing is left then.
+    nothing is left then. Where the study's disk is full, read-only or failing nothing can keep a driver off: `say` is
+    told so, and what changes meanwhile is refused.
     """
     target, place = Path(to), Workspace.chosen(workspace)
     if not target.name.endswith((".tar.gz", ".zip")):
         raise Mistake(f"an archive's name must end in .tar.gz or .zip, got {target}")
     if target.exists():
         raise Mistake(f"{target} exists already; name another file")
-    store = store_of(name, place, storage)
-    folder = place.study(name)
-    opened = Rows(open_storage(storage or place.storage_url, create=False))
-    with alone(opened.storage, folder), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
+    opened = Rows(open_database(storage or place.storage_url, create=False))
+    store, folder = Store(opened.storage, name), place.study(name)
+    with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
         rows = Path(scratch) / ROWS
         ledger = store.ledger.name
         names = [name, ledger] if ledger in opened.all_names() else [name]
@@ -61,6 +64,19 @@ def archive_study(
         with writable(target):
             write_atomically(target, lambda temporary: _write(temporary, target.name, name, sources))
     return target
+
+
+@contextmanager
+def _undisturbed(database: Database, folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Alone with the study, or, on a disk that cannot be written, where nobody is seen at work."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(database, folder, tell=say))
+        except DiskError as error:
+            if at_work(database, folder):
+                raise AtWorkError(f"a run of the study {folder.name!r} is at work; wait for it or stop it") from None
+            say(f"no lock can be had that keeps searches from beginning meanwhile: {error}")
+        yield
 
 
 def _files(folder: Path, signals: bool) -> dict[str, Path]:

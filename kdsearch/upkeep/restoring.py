@@ -14,7 +14,7 @@ from pathlib import Path
 from kdsearch.files import void, writable
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store, open_database
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import ROWS
 from kdsearch.upkeep.mirrored import Copy
@@ -35,6 +35,7 @@ def restore_study(
 ) -> Results:
     """Bring the study that `kdsearch archive` wrote to `file` into the workspace and its database, under its own name,
     and mirror it to MLflow (unless `track` is false; one that is away is told to `say`, and a later run mirrors it).
+    Which study file it was made from is told to `say` and forgotten: it is code, and an archive may be anybody's.
 
     `most_gb` limits what it may unpack to. Raises `Mistake`, with nothing left behind, for whatever is wrong with the
     archive, where a study or a folder of that name is there, and where the disk is full.
@@ -44,7 +45,7 @@ def restore_study(
     with ExitStack() as undo:
         with opened(Path(file), most_gb * 1e9) as archive:
             name = archive.manifest.study
-            rows = Rows(open_storage(storage or place.storage_url, create=True))
+            rows = Rows(open_database(storage or place.storage_url, create=True))
             _check_free(place, rows, name)
             with writable(place.root):
                 beside = Path(tempfile.mkdtemp(prefix=f".restored-{name}-", dir=place.root))
@@ -54,6 +55,8 @@ def restore_study(
         (beside / ROWS).unlink()
         _settle(place, rows, transcript, beside)
         undo.pop_all()
+    if transcript.said_file is not None:
+        say(f"it says that its study file was {transcript.said_file}; what needs the file is told where: --study FILE")
     store = Store(rows.storage, name)
     results = Results.of(store)
     if track:

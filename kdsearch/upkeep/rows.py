@@ -5,10 +5,9 @@ only deleting it (again) is possible.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
-from optuna.storages import BaseStorage
-
+from kdsearch.database import Database
+from kdsearch.driving import forget_queue, queue_name
 from kdsearch.mistakes import Mistake
 from kdsearch.store import CONDEMNED, Store, study_names
 
@@ -18,8 +17,9 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 class Rows:
     """The studies of one database, by name."""
 
-    def __init__(self, storage: BaseStorage) -> None:
-        self.storage = storage
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.storage = database.cached()
 
     def all_names(self) -> dict[str, int]:
         """Every Optuna study there is, ledgers and other programs' among them, with its id."""
@@ -46,7 +46,9 @@ class Rows:
         self.storage.set_study_user_attr(self.all_names()[name], CONDEMNED, why)
 
     def erase(self, name: str) -> int:
-        """Remove a condemned study, its ledgers first; gives how many trials it had. One that is gone has none."""
+        """Remove a condemned study, its ledgers first; gives how many trials it had. One that is gone has none. The
+        queue of its drivers stays (see `forget_queue`), for who calls holds its lease.
+        """
         for ledger in self.ledgers_of(name):
             self.erase_ledger(ledger)
         held = self.all_names().get(name)
@@ -64,7 +66,11 @@ class Rows:
                 self.storage.delete_study(held)
 
     def ledgers_of(self, name: str) -> list[str]:
-        return sorted(other for other in self.all_names() if other.startswith(f"{name}/"))
+        return sorted(other for other in self.all_names() if other.startswith(f"{name}/") and other != queue_name(name))
+
+    def forget_queue(self, name: str) -> None:
+        """Remove the last of a study that was erased, once its lease is given back."""
+        forget_queue(self.database, name)
 
     def erase_ledger(self, ledger: str) -> None:
         if (held := self.all_names().get(ledger)) is not None:
@@ -96,5 +102,5 @@ class Rows:
             yield "the ledger", _said(error)
 
 
-def _said(error: Any) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+def _said(error: Exception) -> str:
+    return str(error)[:300] if isinstance(error, Mistake) else f"{type(error).__name__}: {str(error)[:200]}"

@@ -42,7 +42,9 @@ def transcribe(storage: BaseStorage, names: list[str]) -> Iterator[str]:
 
 
 class Transcript:
-    """The rows of one study, read from a file and known to be whole."""
+    """The rows of one study, read from a file and known to be whole. They name no study file, which is code: whoever
+    made them could have named any. `said_file` is the one that they did, to be shown.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         """Raises `Mistake` where the rows are not those of a study of that name as kdsearch writes them."""
@@ -54,14 +56,16 @@ class Transcript:
                 for key, value in head["user_attrs"].items():
                     self._memory.set_study_user_attr(held, str(key), value)
                 _add(self._memory, str(head["name"]), trials)
-            self._check(name)
+            self.said_file = self._check(name)
         except Mistake as mistake:
             raise Mistake(f"its rows are no study's: {mistake}") from None
         except _UNFIT as error:
             raise Mistake(f"its rows are no study's ({type(error).__name__}: {str(error)[:200]})") from None
 
-    def _check(self, name: str) -> None:
-        """All that is shown of a study is computed once, so that what cannot be is found before it is stored."""
+    def _check(self, name: str) -> str | None:
+        """All that is shown of a study is computed once, so that what cannot be is found before it is stored. Gives the
+        study file that was named.
+        """
         store = Store(self._memory, name)
         facts = store.facts
         if facts.name != name or not facts.id.isalnum():
@@ -72,6 +76,8 @@ class Transcript:
         store.sessions()
         results = Results.of(store)
         _ = results.front, results.hypervolume, results.findings
+        store.forget_file()
+        return facts.file
 
     def begin(self, storage: BaseStorage) -> None:
         """Write the rows, as a study that is condemned until `commit`. Raises `Mistake` where one of that name is

@@ -104,6 +104,21 @@ def test_a_board_that_is_lost_costs_nothing_and_segments_leave_nothing_in_the_st
     assert wait_until(lambda: references() <= before, 20), (before, references())
 
 
+def test_a_ray_that_is_lost_ends_all_segments_and_says_so_once(busy, prepared):  # noqa: F811
+    slow = [busy.submit(segment(prepared, "slow", trial=number)) for number in range(2)]
+    ray.kill(busy._board, no_restart=True)  # it is on the driver's own machine: only with that, or the head, it is gone
+    busy.stop()
+    busy.go_on()
+    assert busy.events() == []
+    assert busy.wait(slow, 0.2) == set(slow)
+    said = sorted((future.exception() for future in slow), key=lambda error: isinstance(error, LostError))
+    assert [type(error) for error in said] == [Mistake, LostError]
+    assert "the connection to Ray is lost (ActorDiedError); every finished segment is kept" in str(said[0])
+    later = busy.submit(segment(prepared))
+    assert busy.wait([later], 0.2) == {later}
+    assert isinstance(later.exception(), LostError)
+
+
 def references():
     return len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
 

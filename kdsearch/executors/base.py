@@ -40,7 +40,12 @@ class Job:
 
 
 class Executor(Protocol):
-    """Runs segments, as many at a time as it has room for."""
+    """Runs segments, as many at a time as it has room for.
+
+    Futures alone tell of trouble: nothing else here raises because workers are lost. Where all are lost for good, as a
+    cluster whose head is gone, `wait` gives every segment under way: one raises the `Mistake` that says so, once, the
+    others and those submitted later `LostError`.
+    """
 
     @property
     def capacity(self) -> int:

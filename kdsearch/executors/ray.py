@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -63,6 +63,8 @@ class Cluster:
         self._refs: dict[Future[Progress | Failed], Any] = {}
         self._trials: dict[Future[Progress | Failed], int] = {}
         self._out_of_sight: deque[tuple[Segment, Future[Progress | Failed]]] = deque()
+        self._lost: deque[Exception] = deque()
+        """What futures say of a Ray that is lost: the first that it is, all others no more than a `LostError`."""
 
     @property
     def capacity(self) -> int:
@@ -71,7 +73,8 @@ class Cluster:
             return self._wanted
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
-            self._looked, self._room = now, room(self._gpus)
+            with self._noticing_loss():
+                self._looked, self._room = now, room(self._gpus)
         return max(1, self._room)
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
@@ -79,7 +82,8 @@ class Cluster:
         self._trials[future] = segment.trial
         self._taken_up.discard(segment.trial)
         future.add_done_callback(self._over)
-        self._begin(segment, future, {})
+        with self._noticing_loss():
+            self._begin(segment, future, {})
         return future
 
     def _over(self, future: "Future[Progress | Failed]") -> None:
@@ -94,18 +98,19 @@ class Cluster:
             result = _outcome(done, segment.trial)
             if isinstance(result, OutOfSightError) and not files:
                 self._out_of_sight.append((segment, future))  # this is Ray's own thread, which must not wait for Ray
-            elif isinstance(result, Exception):
-                future.set_exception(result)
             else:
-                future.set_result(result)
+                _end(future, result)
 
         ref.future().add_done_callback(ended)
 
     def wait(
         self, under_way: "Collection[Future[Progress | Failed]]", timeout: float
     ) -> "set[Future[Progress | Failed]]":
-        while self._out_of_sight:
-            self._begin(*self._out_of_sight.popleft(), self._files.refs())  # once more, with the files in its hands
+        with self._noticing_loss():
+            while self._out_of_sight:
+                self._begin(*self._out_of_sight.popleft(), self._files.refs())  # once more, with the files in its hands
+        if self._lost:
+            self._give_up(under_way)
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
     def events(self) -> list[TrialEpoch]:
@@ -126,15 +131,38 @@ class Cluster:
         self._exchange()
 
     def _exchange(self) -> None:
-        for message in exchanged(self._board, stopping=self._stopping):
+        if self._lost:
+            return
+        messages: list[dict[str, Any]] = []
+        with self._noticing_loss():
+            messages = exchanged(self._board, stopping=self._stopping)
+        for message in messages:
             if message["line"] is None:
                 self._taken_up.add(message["trial"])
             else:
                 self._events.append(TrialEpoch(message["trial"], message["line"]))
 
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        """Whoever finds Ray lost notes it for `wait`, which alone tells of it: what is under way is over then."""
+        try:
+            yield
+        except RayError as error:
+            if not self._lost:
+                said = f"the connection to Ray is lost ({type(error).__name__})"
+                self._lost.append(Mistake(f"{said}; every finished segment is kept: run again"))
+                self._lost.append(LostError(said))
+
+    def _give_up(self, under_way: "Collection[Future[Progress | Failed]]") -> None:
+        for future in under_way:
+            if not future.done():
+                self.abandon(future)
+                _end(future, self._lost.popleft() if len(self._lost) > 1 else self._lost[0])
+
     def abandon(self, future: "Future[Progress | Failed]") -> None:
         if (ref := self._refs.get(future)) is not None:
-            ray.cancel(ref, force=True)
+            with self._noticing_loss():
+                ray.cancel(ref, force=True)
 
     def shutdown(self) -> None:
         with suppress(RayError):  # of a Ray that is lost nothing is left to end
@@ -236,6 +264,14 @@ def _fit(resources: dict[str, float], gpus: float) -> int:
 def _cores() -> int:
     """Processor cores that this process may use: Ray would count the whole machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end(future: "Future[Progress | Failed]", result: Progress | Failed | Exception) -> None:
+    with suppress(InvalidStateError):  # of a Ray that was given up for lost, and answers after all
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def _outcome(done: "Future[bytes]", trial: int) -> Progress | Failed | Exception:

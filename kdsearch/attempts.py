@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from kdsearch.events import TrialEpoch
-from kdsearch.executors import Executor, LostError
+from kdsearch.events import Note, TrialEpoch
+from kdsearch.executors import Executor, LostError, NotBegunError
 from kdsearch.trial import Failed, Progress, Segment
 
 RETRIES = 2
@@ -47,7 +47,7 @@ class Attempts:
         self._numbers[self._executor.submit(segment)] = segment.trial
 
     def outcomes(
-        self, on_event: Callable[[TrialEpoch], None], timeout: float = POLL_SECONDS
+        self, on_event: Callable[[TrialEpoch | Note], None], timeout: float = POLL_SECONDS
     ) -> Iterator[tuple[int, Progress | Failed | Lost]]:
         """What became of segments that are over, by their trials' numbers: as soon as there is one, or nothing after
         `timeout` seconds. Epochs are told before. `Failed` is also what was lost too often.
@@ -56,13 +56,16 @@ class Attempts:
         """
         done = self._executor.wait(self._numbers, timeout)
         for event in self._executor.events():
-            self._heard[event.trial] = self._clock()
+            if isinstance(event, TrialEpoch):
+                self._heard[event.trial] = self._clock()
             on_event(event)
         for future in sorted(done, key=self._numbers.__getitem__):
             yield self._outcome(future)
         self._end_stalled()
 
-    def wind_down(self, on_event: Callable[[TrialEpoch], None]) -> Iterator[tuple[int, Progress | Failed | Lost]]:
+    def wind_down(
+        self, on_event: Callable[[TrialEpoch | Note], None]
+    ) -> Iterator[tuple[int, Progress | Failed | Lost]]:
         """Have all segments end after the epoch they are in; gives what comes of them within the grace."""
         if not self._numbers:
             return
@@ -78,13 +81,16 @@ class Attempts:
         self._stalled.discard(number)
         try:
             result = future.result()
+        except NotBegunError as error:
+            return number, Lost(reason=str(error))
         except LostError as error:
             self._lost[number] += 1
-            reason = f"made no progress in {self._minutes:g} minutes (stall_minutes)" if stalled else str(error)
+            reason = f"made no progress in {self._minutes:g} minutes (--stall-minutes)" if stalled else str(error)
             if self._lost[number] <= RETRIES:
                 return number, Lost(reason=reason)
-            times = self._lost.pop(number)
-            return number, Failed(trial=number, reason=f"{reason}, {times} times with the same segment", trace="")
+            often = f"{self._lost.pop(number)} times with the same segment"
+            way_out = "; give it more --stall-minutes where an epoch takes so long" if stalled else ""
+            return number, Failed(trial=number, reason=f"{reason}, {often}{way_out}", trace="")
         self._lost.pop(number, None)
         return number, result
 

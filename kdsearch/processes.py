@@ -35,6 +35,10 @@ class LostError(Exception):
     """A worker ended with this task in its hands; it can be run again."""
 
 
+class NotBegunError(LostError):
+    """No worker could take this task up, which is no fault of its own: how often that happens does not count."""
+
+
 @dataclass(eq=False)
 class _Task:
     """`why` it was ended from here, once it is."""

@@ -166,7 +166,7 @@ def test_a_segment_that_hangs_is_taken_from_its_worker_and_no_other_is(executor,
         return 1 in found
 
     assert wait_until(half_an_hour_later, 180)
-    assert found[1] == Lost(reason="made no progress in 30 minutes (stall_minutes)")
+    assert found[1] == Lost(reason="made no progress in 30 minutes (--stall-minutes)")
     assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
 
 

@@ -46,7 +46,10 @@ TRAINING_FLOORS = range(4)
 HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
-    "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
+    "ray": {
+        *("executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_joining"),
+        *("executors.ray_outcome", "executors.ray_worker"),
+    },
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
-from kdsearch.events import TrialEpoch
+from kdsearch.events import Note, TrialEpoch
 from kdsearch.executors import worker
 from kdsearch.executors.base import Job
 from kdsearch.processes import Workers
@@ -60,8 +60,8 @@ class Local:
     ) -> "set[Future[Progress | Failed]]":
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
-    def events(self) -> list[TrialEpoch]:
-        received: list[TrialEpoch] = []
+    def events(self) -> list[TrialEpoch | Note]:
+        received: list[TrialEpoch | Note] = []
         while True:
             try:
                 message = json.loads(self._socket.recv(65536))

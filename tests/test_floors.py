@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes", "rounding",
-        "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "workspace", "data",
-        "data.",
+        "allowances", "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts",
+        "layers", "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes",
+        "rounding", "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads",
+        "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from kdsearch.events import TrialEpoch
-from kdsearch.executors import Executor, LostError
+from kdsearch.events import Note, TrialEpoch
+from kdsearch.executors import Executor, LostError, NotBegunError
 from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, Segment
 
@@ -55,7 +55,7 @@ class Attempts:
         self._numbers[self._executor.submit(segment)] = segment.trial
 
     def outcomes(
-        self, on_event: Callable[[TrialEpoch], None], timeout: float = POLL_SECONDS
+        self, on_event: Callable[[TrialEpoch | Note], None], timeout: float = POLL_SECONDS
     ) -> Iterator[tuple[int, Progress | Failed | Lost]]:
         """What became of segments that are over, by their trials' numbers: as soon as there is one, or nothing after
         `timeout` seconds. Epochs are told before. `Failed` is also what was lost too often.
@@ -66,7 +66,9 @@ class Attempts:
             yield self._outcome(future)
         self._end_stalled()
 
-    def wind_down(self, on_event: Callable[[TrialEpoch], None]) -> Iterator[tuple[int, Progress | Failed | Lost]]:
+    def wind_down(
+        self, on_event: Callable[[TrialEpoch | Note], None]
+    ) -> Iterator[tuple[int, Progress | Failed | Lost]]:
         """Have all segments end after the epoch they are in; gives what comes of them within the grace.
 
         Nothing is under way after it. `Lost` is also what a `Mistake` kept from its end, and what needed longer; the
@@ -90,12 +92,16 @@ class Attempts:
             self._executor.abandon(future)
             yield number, Lost(reason="the epoch it was in took too long to wait for, and is given up")
 
-    def _done(self, on_event: Callable[[TrialEpoch], None], timeout: float) -> "Sequence[Future[Progress | Failed]]":
+    def _done(
+        self, on_event: Callable[[TrialEpoch | Note], None], timeout: float
+    ) -> "Sequence[Future[Progress | Failed]]":
         """The segments that are over by now, by the numbers of their trials. Epochs are told before."""
         done = self._executor.wait(self._numbers, timeout)
         for event in self._executor.events():
-            self._heard[event.trial] = self._clock()
-            self._longest_epoch = max(self._longest_epoch, event.line["seconds"] + event.line["evaluation_seconds"])
+            if isinstance(event, TrialEpoch):
+                seconds = event.line["seconds"] + event.line["evaluation_seconds"]
+                self._longest_epoch = max(self._longest_epoch, seconds)
+                self._heard[event.trial] = self._clock()
             on_event(event)
         return sorted(done, key=self._numbers.__getitem__)
 
@@ -106,13 +112,16 @@ class Attempts:
         self._stalled.discard(number)
         try:
             result = future.result()
+        except NotBegunError as error:
+            return number, Lost(reason=str(error))
         except LostError as error:
             self._lost[number] += 1
-            reason = f"made no progress in {self._minutes:g} minutes (stall_minutes)" if stalled else str(error)
+            reason = f"made no progress in {self._minutes:g} minutes (--stall-minutes)" if stalled else str(error)
             if self._lost[number] <= RETRIES:
                 return number, Lost(reason=reason)
-            times = self._lost.pop(number)
-            return number, Failed(trial=number, reason=f"{reason}, {times} times with the same segment", trace="")
+            often = f"{self._lost.pop(number)} times with the same segment"
+            way_out = "; give it more --stall-minutes where an epoch takes so long" if stalled else ""
+            return number, Failed(trial=number, reason=f"{reason}, {often}{way_out}", trace="")
         self._lost.pop(number, None)
         return number, result
 

@@ -98,7 +98,10 @@ class Repeats:
             self._settle(number, outcome)
         return not ready and not self._under_way
 
-    def _pass_on(self, event: TrialEpoch) -> None:
+    def _pass_on(self, event: TrialEpoch | Note) -> None:
+        if isinstance(event, Note):
+            self._tell(event)
+            return
         repeat = self._wanted[event.trial]
         self._tell(RepeatEpoch(repeat.label, repeat.seed, event.line))
 

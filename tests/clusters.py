@@ -17,7 +17,9 @@ _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 
 
 class Machines:
-    """A head without processors, and `worker` machines, each a raylet of its own with what it starts."""
+    """A head without processors, and `worker` machines, each a raylet of its own with what it starts: with a GPU that
+    is there for Ray only, not for torch.
+    """
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
@@ -27,13 +29,15 @@ class Machines:
         self.workers = []
 
     def add(self, cpus: int = 2, **resources):
-        machine = self.cluster.add_node(num_cpus=cpus, **resources)
+        machine = self.cluster.add_node(num_cpus=cpus, **{"num_gpus": 1, **resources})
         self.workers.append(machine)
         return machine
 
-    def add_without(self, folder: Path, **resources):
-        """A machine on which `folder` is empty: it has a file system of its own in that place."""
-        failed, started = [], threading.Event()
+    def add_without(self, folder: Path, temporary: Path, size_kb: int, **resources):
+        """A machine on which `folder` is empty, and `temporary` has so much space: these are file systems of its own.
+        Gives a function that runs a command on it.
+        """
+        failed, started, mounted = [], threading.Event(), []
 
         def start() -> None:
             try:
@@ -47,7 +51,12 @@ class Machines:
             if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS):
                 failed.append(os.strerror(ctypes.get_errno()))
                 return
-            for command in (["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "none", str(folder)]):
+            mounted.append(threading.get_native_id())
+            for command in (
+                ["mount", "--make-rprivate", "/"],
+                ["mount", "-t", "tmpfs", "none", str(folder)],
+                ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "none", str(temporary)],
+            ):
                 ran = subprocess.run(command, capture_output=True, text=True)
                 if ran.returncode:
                     failed.append(ran.stderr.strip())
@@ -59,6 +68,12 @@ class Machines:
         started.wait()
         if failed:
             pytest.skip(f"no file system of its own can be mounted for a process here: {failed[0]}")
+
+        def there(*command: str) -> str:
+            within = ["nsenter", f"--mount=/proc/{os.getpid()}/task/{mounted[0]}/ns/mnt", *command]
+            return subprocess.run(within, capture_output=True, text=True, check=True).stdout
+
+        return there
 
     def kill(self, machine) -> None:
         """As a power cut does."""
@@ -73,12 +88,12 @@ class Machines:
 @pytest.fixture(scope="session")
 def machines():
     pytest.importorskip("ray", reason="the engine ray needs the extra ray")
-    from kdsearch.executors.ray import _connected
+    from kdsearch.executors.ray import connected
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     made = Machines()
-    with _connected(made.address, None):
+    with connected(made.address, None):
         yield made
     made.cluster.shutdown()
     os.environ.pop("PYTHONPATH")

@@ -6,20 +6,23 @@ import signal
 import time
 
 
-def main(connection):
+def main(desk):
     """Do what the messages say."""
     hoard = []
-    while True:
-        match connection.recv_bytes().decode().split():
+    for task in desk.tasks():
+        match task.decode().split():
             case ["who"]:
-                connection.send_bytes(str(os.getpid()).encode())
+                desk.answer(str(os.getpid()).encode())
             case ["signal", number]:
                 os.kill(os.getpid(), int(number))
             case ["exit", code]:
                 os._exit(int(code))
             case ["torn"]:  # half of an answer is in the pipe when it is killed
-                os.write(connection.fileno(), b"\x00\x00\x10\x00half of an answer")
+                os.write(desk._connection.fileno(), b"\x00\x00\x10\x00half of an answer")
                 os.kill(os.getpid(), signal.SIGKILL)
+            case ["tell", word]:
+                desk.tell(word.encode())
+                desk.answer(b"flagged" if desk.flagged() else b"told")
             case ["deaf"]:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(1000)
@@ -29,8 +32,8 @@ def main(connection):
             case ["grow", megabytes, seconds]:
                 hoard.append(b"x" * (int(megabytes) * 2**20))
                 time.sleep(float(seconds))
-                connection.send_bytes(b"grown")
+                desk.answer(b"grown")
 
 
-def dies_at_once(connection):
+def dies_at_once(desk):
     os._exit(4)

@@ -7,7 +7,7 @@ import pytest
 from kdsearch.attempts import Attempts, Lost
 from kdsearch.events import TrialEpoch
 from kdsearch.mistakes import Mistake
-from kdsearch.processes import LostError
+from kdsearch.processes import LostError, NotBegunError
 from kdsearch.trial import Failed, Progress
 
 
@@ -85,7 +85,7 @@ def test_a_segment_that_ends_no_epoch_in_its_time_is_taken_from_its_worker_and_n
     clock.minutes = 5.1
     assert outcomes(attempts) == []
     assert hands.abandoned == [1]
-    assert outcomes(attempts) == [(1, Lost(reason="made no progress in 5 minutes (stall_minutes)"))]
+    assert outcomes(attempts) == [(1, Lost(reason="made no progress in 5 minutes (--stall-minutes)"))]
     assert len(attempts) == 1
     clock.minutes = 9.1  # five after its epoch
     outcomes(attempts)
@@ -101,7 +101,10 @@ def test_one_that_stalls_each_time_fails_after_three_tries_with_the_reason(attem
         ((number, outcome),) = outcomes(attempts)
         assert number == 1
         assert isinstance(outcome, Failed) == last
-    assert outcome.reason == "made no progress in 5 minutes (stall_minutes), 3 times with the same segment"
+    assert outcome.reason == (
+        "made no progress in 5 minutes (--stall-minutes), 3 times with the same segment; give it more --stall-minutes "
+        "where an epoch takes so long"
+    )
 
 
 def test_one_that_waits_for_a_worker_does_not_stall(attempts, hands, clock):
@@ -139,6 +142,13 @@ def test_tries_are_counted_by_segment_not_by_trial(attempts, hands):
         else:
             hands.futures[1].set_result(progress)
         assert outcomes(attempts) == [(1, Lost(reason="its worker ended") if lost else progress)]
+
+
+def test_a_segment_that_no_worker_could_take_up_is_not_held_against_its_trial(attempts, hands):
+    for _ in range(9):
+        attempts.submit(Trial(1))
+        hands.futures[1].set_exception(NotBegunError("the machine n1 is full"))
+        assert outcomes(attempts) == [(1, Lost(reason="the machine n1 is full"))]
 
 
 def test_what_keeps_workers_from_working_is_raised_and_costs_the_others_nothing(attempts, hands):

@@ -262,14 +262,6 @@ def test_an_interrupted_trial_with_a_shared_start_is_not_counted_twice(search, t
     path = write_study(tmp_path, *SHARED)
     search(path, trials=1)
     asked = iter(range(100))
-<<<<<<< HEAD
-=======
-    from kdsearch.executors.engine import Engine
-    from kdsearch.search import search as drive
-    from kdsearch.study import Source
-    from kdsearch.workspace import Workspace
->>>>>>> up
-
     ended = drive(
         Source(path=path),
         Workspace.chosen(tmp_path / "runs"),

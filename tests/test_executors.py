@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from kdsearch.attempts import Attempts, Lost
 from kdsearch.data.kept import keep_data
 from kdsearch.executors import Inline, Local, LostError
 from kdsearch.executors.base import Job
+from kdsearch.mistakes import Mistake
 from kdsearch.prepare import prepare
 from kdsearch.space import replay
 from kdsearch.study import Source
@@ -33,6 +35,15 @@ def prepared(tmp_path_factory):
         folder, with_moods("good", "slow", "fails", "dies", "hangs"), ("study for tests", "study of moods")
     )
     return prepare(Source(path=path), Workspace.chosen(folder / "runs"))
+
+
+@pytest.fixture
+def long_temporary(tmp_path_factory, monkeypatch):
+    """As batch systems have it: too long for the address of a socket."""
+    folder = tmp_path_factory.mktemp("long") / ("a" * 120)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 def job_of(prepared):
@@ -57,7 +68,7 @@ def engines(prepared):
 @pytest.fixture(
     params=["inline", "local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))],
 )
-def executor(request, prepared, engines):
+def executor(request, prepared, engines, long_temporary):
     kind = request.param
     if kind not in engines:
         made = {
@@ -166,7 +177,7 @@ def test_a_segment_that_hangs_is_taken_from_its_worker_and_no_other_is(executor,
         return 1 in found
 
     assert wait_until(half_an_hour_later, 180)
-    assert found[1] == Lost(reason="made no progress in 30 minutes (stall_minutes)")
+    assert found[1] == Lost(reason="made no progress in 30 minutes (--stall-minutes)")
     assert isinstance(executor.submit(segment(prepared)).result(timeout=180), Progress)
 
 
@@ -175,6 +186,22 @@ def test_a_stop_is_taken_back(executor, prepared):
     executor.go_on()
     assert executor.submit(segment(prepared)).result(timeout=180).state.epoch == 3
     assert executor.capacity >= 1
+
+
+def test_a_worker_leaves_nothing_on_the_disk_and_needs_more_memory_than_nothing(prepared, long_temporary):
+    with pytest.raises(
+        Mistake, match=r"--worker-memory of 0.05 GB is less than .*, which is 0\.[1-9]\d* GB: allow more"
+    ):
+        api.run(
+            prepared.source.path,
+            workspace=prepared.workspace.root,
+            workers=1,
+            worker_memory_gb=0.05,
+            track=False,
+            confirm=False,
+            trials=1,
+        )
+    assert list(long_temporary.iterdir()) == []
 
 
 def test_a_trial_whose_worker_always_dies_is_failed_after_three_tries(tmp_path):

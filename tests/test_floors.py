@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes", "rounding",
-        "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "watching", "workspace",
-        "data", "data.",
+        "allowances", "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts",
+        "layers", "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes",
+        "rounding", "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "watching",
+        "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
@@ -46,7 +46,10 @@ TRAINING_FLOORS = range(4)
 HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
-    "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
+    "ray": {
+        *("executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_joining"),
+        *("executors.ray_outcome", "executors.ray_worker"),
+    },
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from kdsearch import api
-from kdsearch.executors import LostError
+from kdsearch.executors import LostError, NotBegunError
 from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, advance
@@ -104,11 +105,26 @@ def test_a_board_that_is_lost_costs_nothing_and_segments_leave_nothing_in_the_st
     assert wait_until(lambda: references() <= before, 20), (before, references())
 
 
+def test_a_ray_that_is_lost_ends_all_segments_and_says_so_once(busy, prepared):  # noqa: F811
+    slow = [busy.submit(segment(prepared, "slow", trial=number)) for number in range(2)]
+    ray.kill(busy._board, no_restart=True)  # it is on the driver's own machine: only with that, or the head, it is gone
+    busy.stop()
+    busy.go_on()
+    assert busy.events() == []
+    assert busy.wait(slow, 0.2) == set(slow)
+    said = sorted((future.exception() for future in slow), key=lambda error: isinstance(error, LostError))
+    assert [type(error) for error in said] == [Mistake, LostError]
+    assert "the connection to Ray is lost (ActorDiedError); every finished segment is kept" in str(said[0])
+    later = busy.submit(segment(prepared))
+    assert busy.wait([later], 0.2) == {later}
+    assert isinstance(later.exception(), LostError)
+
+
 def references():
     return len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
 
 
-def test_a_machine_that_does_not_see_the_files_gets_them_and_shares_of_its_gpu_are_counted(
+def test_a_machine_without_the_files_gets_them_whole_and_one_without_space_is_left_out(
     machines,
     prepared,  # noqa: F811
     tmp_path,
@@ -117,18 +133,54 @@ def test_a_machine_that_does_not_see_the_files_gets_them_and_shares_of_its_gpu_a
     job = job_of(prepared)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the machine that is started now
-    machines.add_without(job.folder, cpus=1, num_gpus=1)
-    engine = on_ray(machines, job, gpus=0.5)
-    try:
-        assert engine.capacity == 1, "of all machines' processors, only those beside a GPU"
-        future = engine.submit(segment(prepared))
+    hidden = machines.add_without(job.folder, tmp_path, size_kb=64, cpus=1, num_gpus=0, resources={"hidden": 1})
+    expected = bits(advance(segment(prepared), prepared.data, prepared.signals))
+    engine = on_ray(machines, job)
+    anywhere, there = engine._task, engine._task.options(resources={"hidden": 1})
+
+    def ended(future):
         assert wait_until(lambda: engine.wait([future], 0.2), 90)
-        assert bits(future.result()) == bits(advance(segment(prepared), prepared.data, prepared.signals))
+        return future
+
+    try:
+        engine._task = there
+        full = ended(engine.submit(segment(prepared))).exception()
+        assert isinstance(full, NotBegunError)
+        assert "No space left on device" in str(full) and os.uname().nodename in str(full)
+        engine._task = anywhere
+        assert bits(ended(engine.submit(segment(prepared))).result()) == expected, "elsewhere"
+
+        hidden("mount", "-o", "remount,size=50m", str(tmp_path))
+        engine._unfit.clear()
+        engine._task = there
+        assert bits(ended(engine.submit(segment(prepared))).result()) == expected
+        (copy,) = hidden("sh", "-c", f"ls -d {tmp_path}/kdsearch-*").split()
+        data = f"{copy}/data/train-inputs.npy"
+        assert hidden("stat", "-c", "%a", copy).strip() == "700"
+        before = hidden("sha256sum", data)
+        hidden("sh", "-c", f"printf flipped | dd of={data} bs=1 seek=500 conv=notrunc")
+        assert hidden("sha256sum", data) != before
+        assert isinstance(ended(engine.submit(segment(prepared, "dies"))).exception(), LostError)
+        assert bits(ended(engine.submit(segment(prepared))).result()) == expected, "by a new process of that machine"
+        assert hidden("sha256sum", data) == before
     finally:
         engine.shutdown()
-    (copy,) = tmp_path.glob("kdsearch-*")
-    assert (copy / "data" / "data.json").is_file()
-    assert copy.stat().st_mode & 0o077 == 0
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_with_its_machine_and_never_held_in_vain(machines, prepared):  # noqa: F811
+    if torch.cuda.is_available():
+        pytest.skip("torch can use the GPU of this machine")
+    engine = on_ray(machines, job_of(prepared), gpus=0.5)
+    try:
+        beside = sum(min(int(node["Resources"].get("CPU", 0)), 2) for node in ray.nodes() if "GPU" in node["Resources"])
+        assert 1 <= engine.capacity <= beside, "of all machines' processors, only those beside a GPU"
+        refused = engine.submit(segment(prepared)).exception(timeout=90)
+        assert type(refused) is Mistake
+        assert f"a GPU of {os.uname().nodename} (--gpus-per-trial), which torch {torch.__version__} there" in str(
+            refused
+        )
+    finally:
+        engine.shutdown()
 
 
 RUN = """
@@ -217,12 +269,12 @@ def test_what_ray_says_of_a_task_is_told_apart():
 
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, TaskCancelledError
 
-    from kdsearch.executors.ray import _outcome
+    from kdsearch.executors.ray_outcome import outcome_of
 
     def outcome(error):
         future = Future()
         future.set_exception(error)
-        return _outcome(future, 7)
+        return outcome_of(future, 7)
 
     def raised(cause):
         return RayTaskError("work", "traceback", cause)
@@ -237,7 +289,7 @@ def test_what_ray_says_of_a_task_is_told_apart():
     assert "install the same packages" in str(absent)
     unreadable = Future()
     unreadable.set_result(b"torn")
-    assert isinstance(_outcome(unreadable, 7), Exception)
+    assert isinstance(outcome_of(unreadable, 7), Exception)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +305,7 @@ def test_what_ray_says_of_a_task_is_told_apart():
     ],
 )
 def test_room_on_a_machine(resources, gpus, segments):
-    from kdsearch.executors.ray import _fit
+    from kdsearch.executors.ray_joining import _fit
 
     assert _fit(resources, gpus) == segments
 
@@ -273,6 +325,17 @@ def test_gpus_and_addresses_are_for_ray(machines, prepared):  # noqa: F811
         pass
 
 
+def test_what_ray_prints_is_silenced_only_where_it_was_not_the_callers_own():
+    from ray._private import worker
+
+    from kdsearch.executors.ray_joining import _silenced
+
+    before = worker.print_to_stdstream
+    with _silenced():
+        assert worker.print_to_stdstream is not before
+    assert worker.print_to_stdstream is before
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -283,7 +346,7 @@ def test_gpus_and_addresses_are_for_ray(machines, prepared):  # noqa: F811
     ],
 )
 def test_an_address_of_no_cluster_is_told_at_once(address, said):
-    from kdsearch.executors.ray import _check_reachable
+    from kdsearch.executors.ray_joining import _check_reachable
 
     with pytest.raises(Mistake, match=said):
         _check_reachable(address)

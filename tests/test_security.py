@@ -57,10 +57,11 @@ ALLOWED = {
     ("study.py", "cloudpickle.loads"): "a study made in a notebook, from the driver to its own workers, in memory",
     ("executors/worker.py", "cloudpickle.loads"): "the driver's job and segments, over the pool's own pipe",
     ("executors/local.py", "cloudpickle.loads"): "what our own workers give back, over the pool's own pipe",
-    ("executors/ray.py", "cloudpickle.loads"): "what workers give back, over a Ray cluster, whose members run code",
+    ("executors/ray_outcome.py", "cloudpickle.loads"): "what workers give back, over Ray, whose members run code",
     ("executors/ray_worker.py", "cloudpickle.loads"): "the driver's job and segments, over a Ray cluster",
     ("export/runner.py", "pickle.loads"): "the class of a user's own family, from the process that started this one",
     ("export/runner.py", "torch.export.load"): "the proof of a .pt2 that this very export has just written",
+    ("spawning.py", "importlib.import_module"): "what a worker is to do: a module's function, named by the driver",
     ("__init__.py", "importlib.import_module"): "the lazy table of our own modules",
 }
 """The places where something is unpickled or run, each with its reason: none is a file that was not given as code."""

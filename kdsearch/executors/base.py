@@ -11,10 +11,11 @@ import torch
 
 from kdsearch.data.base import Data
 from kdsearch.data.kept import load_data
-from kdsearch.events import TrialEpoch
+from kdsearch.events import Note, TrialEpoch
 from kdsearch.files import DISK_TROUBLE, DamagedError
 from kdsearch.mistakes import DiskError, Mistake, user_code
 from kdsearch.processes import LostError as LostError  # one class for all engines
+from kdsearch.processes import NotBegunError as NotBegunError
 from kdsearch.signals import Signals
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, freeze
@@ -40,7 +41,12 @@ class Job:
 
 
 class Executor(Protocol):
-    """Runs segments, as many at a time as it has room for."""
+    """Runs segments, as many at a time as it has room for.
+
+    Futures alone tell of trouble: nothing else here raises because workers are lost. Where all are lost for good, as a
+    cluster whose head is gone, `wait` gives every segment under way: one raises the `Mistake` that says so, once, the
+    others and those submitted later `LostError`.
+    """
 
     @property
     def capacity(self) -> int:
@@ -57,7 +63,7 @@ class Executor(Protocol):
         """Those of `under_way` that are done, as soon as there is one or after `timeout` seconds."""
         ...
 
-    def events(self) -> list[TrialEpoch]:
+    def events(self) -> list[TrialEpoch | Note]:
         """What has been reported since the last call."""
         ...
 

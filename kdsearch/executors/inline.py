@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from kdsearch.data.base import Data
-from kdsearch.events import TrialEpoch
+from kdsearch.events import Note, TrialEpoch
 from kdsearch.executors.base import run_segment
 from kdsearch.mistakes import DiskError
 from kdsearch.signals import Signals
@@ -19,7 +19,7 @@ class Inline:
         self.capacity = 1
         self._data = data
         self._signals = signals
-        self._events: list[TrialEpoch] = []
+        self._events: list[TrialEpoch | Note] = []
         self._asked = stopping
         self._stopping = False
 
@@ -40,7 +40,7 @@ class Inline:
     ) -> "set[Future[Progress | Failed]]":
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
-    def events(self) -> list[TrialEpoch]:
+    def events(self) -> list[TrialEpoch | Note]:
         events, self._events = self._events, []
         return events
 

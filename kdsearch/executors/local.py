@@ -1,23 +1,20 @@
 """Runs segments in processes on this machine, one torch thread each.
 
-A worker that dies costs its one segment and is replaced. Workers hear of a stop through a file and report epochs
-through a datagram socket in the same private folder: neither has a lock that a dying worker could keep. Workers never
-see Ctrl-C, which a terminal sends to all processes of a group, and end when the driver is gone. What they need of the
+A worker that dies costs its one segment and is replaced. Each tells of its epochs through a pipe of its own, and hears
+of a stop through a flag: neither has a lock that a dying worker could keep, nor a name on the disk. Workers never see
+Ctrl-C, which a terminal sends to all processes of a group, and end when the driver is gone. What they need of the
 driver's main module travels with each segment.
 """
 
 import json
-import shutil
-import socket
-import tempfile
+from collections import deque
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 
-from kdsearch.events import TrialEpoch
+from kdsearch.events import Note, TrialEpoch
 from kdsearch.executors import worker
 from kdsearch.executors.base import Job
-from kdsearch.processes import Workers
+from kdsearch.processes import Orders, TooLargeError, Workers
 from kdsearch.trial import Failed, Progress, Segment
 
 
@@ -28,13 +25,21 @@ class Local:
         import cloudpickle
 
         self.capacity = capacity
-        self._private = Path(tempfile.mkdtemp(prefix="kdsearch-"))  # readable by this user alone
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._private / worker.EVENTS))
-        self._socket.setblocking(False)
+        self._heard: deque[TrialEpoch | Note] = deque()
+        """What workers' threads bring, until it is asked for."""
         self._answers: dict[Future[Progress | Failed], Future[bytes]] = {}
-        arguments = (cloudpickle.dumps(job), str(self._private))
-        self._workers = Workers(worker.main, arguments, capacity, memory_gb * 1e9 if memory_gb is not None else None)
+        orders = Orders(
+            main=worker.main,
+            arguments=(cloudpickle.dumps(job),),
+            hear=self._hear,
+            warn=lambda text: self._heard.append(Note(text)),
+            limit_bytes=memory_gb * 1e9 if memory_gb is not None else None,
+        )
+        self._workers = Workers(orders, capacity)
+
+    def _hear(self, word: bytes) -> None:
+        message = json.loads(word)
+        self._heard.append(TrialEpoch(message["trial"], message["line"]))
 
     def submit(self, segment: Segment) -> "Future[Progress | Failed]":
         import cloudpickle
@@ -44,7 +49,7 @@ class Local:
         answer = self._workers.submit(cloudpickle.dumps(segment))
         self._answers[future] = answer
         future.add_done_callback(lambda over: self._answers.pop(over, None))
-        answer.add_done_callback(lambda done: _pass_on(done, future))
+        answer.add_done_callback(lambda done: _pass_on(done, future, segment.trial))
         return future
 
     def running(self, future: "Future[Progress | Failed]") -> bool:
@@ -60,20 +65,14 @@ class Local:
     ) -> "set[Future[Progress | Failed]]":
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
-    def events(self) -> list[TrialEpoch]:
-        received: list[TrialEpoch] = []
-        while True:
-            try:
-                message = json.loads(self._socket.recv(65536))
-            except BlockingIOError:
-                return received
-            received.append(TrialEpoch(message["trial"], message["line"]))
+    def events(self) -> list[TrialEpoch | Note]:
+        return [self._heard.popleft() for _ in range(len(self._heard))]
 
     def stop(self) -> None:
-        (self._private / worker.STOP).touch()
+        self._workers.flag(True)
 
     def go_on(self) -> None:
-        (self._private / worker.STOP).unlink(missing_ok=True)
+        self._workers.flag(False)
 
     def __enter__(self) -> "Local":
         """Start the workers: they load the study and its data before the first segment comes."""
@@ -85,14 +84,15 @@ class Local:
 
     def shutdown(self) -> None:
         self._workers.close()
-        self._socket.close()
-        shutil.rmtree(self._private, ignore_errors=True)
 
 
-def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]") -> None:
+def _pass_on(done: "Future[bytes]", future: "Future[Progress | Failed]", trial: int) -> None:
     import cloudpickle
 
     error = done.exception()
+    if isinstance(error, TooLargeError):
+        future.set_result(Failed(trial=trial, reason=str(error), trace=""))
+        return
     if error is not None:
         future.set_exception(error)
         return

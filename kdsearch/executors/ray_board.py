@@ -12,8 +12,6 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kdsearch.mistakes import Mistake
-
 _ANSWER_SECONDS = 60.0
 """A board that does not answer for so long is gone for good, and with it Ray."""
 
@@ -45,13 +43,8 @@ def started_board() -> Any:
 
 
 def exchanged(board: Any, *, stopping: bool) -> list[dict[str, Any]]:
-    """For the driver: what workers told since the last call. Raises `Mistake` where Ray is lost."""
-    try:
-        told: list[dict[str, Any]] = ray.get(board.exchange.remote(stopping), timeout=_ANSWER_SECONDS)
-    except RayError as error:
-        raise Mistake(
-            f"the connection to Ray is lost ({type(error).__name__}); every finished segment is kept: run again"
-        ) from None
+    """For the driver: what workers told since the last call. Raises `RayError` where Ray is lost."""
+    told: list[dict[str, Any]] = ray.get(board.exchange.remote(stopping), timeout=_ANSWER_SECONDS)
     return told
 
 

@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from kdsearch.executors.worker import EVENTS
 from kdsearch.ledger import Confirmed
 from kdsearch.store import TrialRecord
 from kdsearch.upkeep.shelf import Orphan, files_in, lies_still, temporary_files, trial_of, unfinished_folders
 
 _DAY_SECONDS = 24 * 3600.0
 _PRIVATE = re.compile(r"kdsearch-[a-z0-9_]{8}")
+_EVENTS = "events"
+"""The socket in such a folder of a driver of the version before, which this one has no need of."""
 _SCRATCH = re.compile(r"kdsearch-int8-[a-z0-9_]{8}")
 _COPY = re.compile(r"kdsearch-(\d+)-[0-9a-f]{16}-[0-9a-f]{16}")
 
@@ -97,7 +98,7 @@ def _own_folder(path: Path) -> bool:
 
 def _left_by_driver(folder: Path, idle_seconds: float) -> bool:
     """Whether nobody listens at the socket that a driver has there: the kernel refuses what is sent to a dead one's."""
-    address = folder / EVENTS
+    address = folder / _EVENTS
     try:
         if not address.exists():  # before it was made, or all but removed
             return lies_still(folder, idle_seconds) and not any(folder.iterdir())

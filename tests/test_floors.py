@@ -28,8 +28,8 @@ FLOORS = {
     5: [
         "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "events", "executors",
         "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger",
-        "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware",
-        "starts", "store", "tracking", "tracking.", "underway",
+        "legible", "mirror", "outlook", "pausing", "pool", "prepare", "queueing", "repeats", "sampling", "search",
+        "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -49,7 +49,7 @@ HOMES = {
     "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance", "database", "driving"),
-        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
+        *("queueing", "sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },
     "optuna_dashboard": {"dashboard"},

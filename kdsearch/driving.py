@@ -10,60 +10,26 @@ holder's own clock (`holder_of`), and is wrong where that is.
 """
 
 import math
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from kdsearch.database import Database, UsurpedError
 from kdsearch.files import void
 from kdsearch.lease import AtWorkError, driven, only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.patience import UnansweredError
+from kdsearch.queueing import BEAT, Holder, entry, made_queue, queue_of, standing
 from kdsearch.watching import Rhythm, Watch
 
-_HOLDER, _BEAT = "holder", "beat"
 _SHOWN_ALIVE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holder:
-    """A driver in the queue. `trial` is its place; `beat` counts up while it lives, `beat_at` is by its own clock."""
-
-    trial: int
-    host: str
-    machine: str
-    pid: int
-    since: str
-    beat: int
-    beat_at: float
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
-
-    @property
-    def gone(self) -> bool:
-        """Whether it was a process of this machine that is no more."""
-        if not self.machine or self.machine != _machine():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +44,19 @@ class _Look:
 class Lease:
     """One driver's place in the queue for a study."""
 
-    def __init__(self, database: Database, study: int, name: str, rhythm: Rhythm) -> None:
+    def __init__(self, database: Database, queue: int, name: str, rhythm: Rhythm) -> None:
         self._database = database
         self._quick = database.impatient()
-        self._study = study
+        self._queue = queue
         self._name = name
         self._rhythm = rhythm
         self._ended = threading.Event()
         self._lost = threading.Event()
-        self._trial = database.create_new_trial(study, template_trial=_entry())
-        self._claim = database.claim(self._trial)
+        try:
+            self._trial = database.create_new_trial(queue, template_trial=entry())
+            self._claim = database.claim(self._trial)
+        except KeyError:  # the study was deleted this very moment, and the queue with it
+            raise UsurpedError from None
         self._thread = threading.Thread(target=self._beats, name="lease", daemon=True)
 
     @property
@@ -122,7 +91,7 @@ class Lease:
 
     def _look(self) -> "_Look":
         asked = time.monotonic()
-        before = [holder for holder in _queue(self._database, self._study) if holder.trial < self._trial]
+        before = [holder for holder in standing(self._database, self._queue) if holder.trial < self._trial]
         return _Look(before=before, asked=asked, answered=time.monotonic())
 
     def _judge(self, holder: Holder, look: "_Look", watches: dict[int, Watch], tell: Callable[[str], None]) -> None:
@@ -161,7 +130,7 @@ class Lease:
         while not self._ended.wait(self._rhythm.beat_seconds):
             beat += 1
             try:
-                self._quick.set_trial_user_attr(self._trial, _BEAT, [beat, time.time()])
+                self._quick.set_trial_user_attr(self._trial, BEAT, [beat, time.time()])
             except (UpdateFinishedTrialError, UsurpedError):
                 self._lost.set()
                 break
@@ -180,7 +149,7 @@ def leased(
     rhythm: Rhythm | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease on the study `name`. Raises `Mistake` where another driver holds it and lives."""
-    lease = Lease(database, _study(database, name), name, rhythm or Rhythm())
+    lease = Lease(database, made_queue(database, name), name, rhythm or Rhythm())
     lease.begin()
     try:
         lease.wait_for_turn(tell, stopping)
@@ -193,10 +162,9 @@ def holder_of(storage: BaseStorage, name: str) -> Holder | None:
     """Who seems to drive the study, to be shown and for nothing else: by the holder's own clock, so that one of a wrong
     clock, or whose beats are late, is not seen.
     """
-    studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
-    if (study := studies.get(queue_name(name))) is None:
+    if (queue := queue_of(storage, name)) is None:
         return None
-    alive = [one for one in _queue(storage, study) if not one.gone]
+    alive = [one for one in standing(storage, queue) if not one.gone]
     return next((one for one in alive if abs(time.time() - one.beat_at) < _SHOWN_ALIVE_SECONDS), None)
 
 
@@ -219,52 +187,3 @@ def at_work(storage: BaseStorage, folder: Path) -> bool:
     Who alters anything has to be `alone`.
     """
     return driven(folder) or holder_of(storage, folder.name) is not None
-
-
-def forget_queue(database: Database, name: str) -> None:
-    """Remove the queue of a study that is gone, unless somebody stands in it."""
-    studies = {study.study_name: study._study_id for study in database.get_all_studies()}
-    if (study := studies.get(queue_name(name))) is not None and not _queue(database, study):
-        database.delete_study(study)
-
-
-def queue_name(name: str) -> str:
-    """The Optuna study in which drivers of the study `name` queue."""
-    return f"{name}/driver"  # names of studies have no slash
-
-
-def _study(database: Database, name: str) -> int:
-    from optuna.exceptions import DuplicatedStudyError
-
-    studies = {study.study_name: study._study_id for study in database.get_all_studies()}
-    if (known := studies.get(queue_name(name))) is not None:
-        return known
-    try:
-        return database.create_new_study([StudyDirection.MAXIMIZE], queue_name(name))
-    except DuplicatedStudyError:  # another driver, this very moment
-        return database.get_study_id_from_name(queue_name(name))
-
-
-def _entry() -> Any:
-    now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    holder = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid(), "since": now}
-    return create_trial(state=TrialState.RUNNING, user_attrs={_HOLDER: holder, _BEAT: [0, time.time()]})
-
-
-def _queue(storage: BaseStorage, study: int) -> list[Holder]:
-    """Those who hold the lease or wait for it, first come first."""
-    running = storage.get_all_trials(study, deepcopy=False, states=(TrialState.RUNNING,))
-    found = []
-    for trial in sorted(running, key=lambda one: one._trial_id):
-        beat, beat_at = trial.user_attrs[_BEAT]
-        found.append(Holder(trial=trial._trial_id, **trial.user_attrs[_HOLDER], beat=beat, beat_at=beat_at))
-    return found
-
-
-def _machine() -> str:
-    """This boot of this machine and its table of processes, within which a process number means one process."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""  # not on this system: whoever may be dead is watched

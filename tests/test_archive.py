@@ -3,8 +3,10 @@
 import gzip
 import io
 import json
+import os
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tarfile
@@ -22,6 +24,8 @@ from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
 from kdsearch.store import Store, open_storage
+from kdsearch.upkeep import restoring, unpacking
+from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.garbage import collect_garbage
 from kdsearch.upkeep.packing import archive_study
@@ -236,6 +240,36 @@ def test_an_archive_with_a_flipped_bit_is_refused_or_restores_the_same(packed, t
         load_tensors(Workspace(folder / "new").student("small", 0))
         assert len(found.records) == 3
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("moment", ["Archive.unpack", "Transcript.begin", "Transcript.commit"])
+def test_a_restore_that_was_killed_leaves_nothing_that_looks_whole(packed, tmp_path, moment):
+    root, (kind, act) = tmp_path / "new", moment.split(".")
+    if (child := os.fork()) == 0:  # a process that has all imported already
+        try:
+            owner = getattr(restoring if kind == "Transcript" else unpacking, kind)
+            act_on, last = getattr(owner, act), act == "commit"
+
+            def killed(*args):
+                if not last:
+                    act_on(*args)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            setattr(owner, act, killed)
+            restored(packed[".zip"], root)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    if act == "unpack":
+        assert api.studies(workspace=root) == []
+    else:
+        with pytest.raises(Mistake, match="was being restored, which was interrupted; `kdsearch delete small`"):
+            api.status("small", workspace=root)
+        assert "study condemned" in [flaw.kind for flaw in diagnose(track=False, workspace=root).left]
+        delete_study("small", workspace=root)
+    diagnose(repair=True, track=False, idle_seconds=0, workspace=root)
+    assert {path.name for path in root.iterdir()} <= {"optuna.db", "mlflow.db"}
+    assert len(restored(packed[".zip"], root).records) == 3
 
 
 def test_a_disk_that_is_full_leaves_nothing(packed, tmp_path):

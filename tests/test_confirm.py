@@ -151,10 +151,15 @@ def test_an_interrupted_confirmation_goes_on_to_what_an_undisturbed_one_gives(pl
         stopped, heard = confirm(place)
     assert stopped.interrupted
     assert len(trained(heard)) < len(whole.confirmed.records)
+    shutil.copytree(place[1], tmp_path / "torn")
+    (state,) = (tmp_path / "torn" / "small" / "confirm").glob("*.safetensors")
+    state.write_bytes(state.read_bytes()[:-1])
+    again, heard = confirm((place[0], tmp_path / "torn"))
+    assert any(isinstance(event, Note) and "begins again" in event.text for event in heard)
     results, _ = confirm(place)
     assert not results.interrupted
-    figures = [{(r.arm, r.seed): r.measured for r in one.confirmed.records} for one in (whole, results)]
-    assert figures[0] == figures[1]
+    figures = [{(r.arm, r.seed): r.measured for r in one.confirmed.records} for one in (whole, results, again)]
+    assert figures[0] == figures[1] == figures[2]
     assert not list((place[1] / "small" / "confirm").glob("*.safetensors")), "no state is left of what is over"
 
 

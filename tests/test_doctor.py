@@ -49,18 +49,26 @@ def only(folder, pattern):
     return path
 
 
+def torn(path):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((path.parents[1] / "checkpoints" / "trial-00002.safetensors").read_bytes()[:-1])
+
+
 def aged(path, hours=2):
     os.utime(path, (time.time() - 3600 * hours,) * 2)
 
 
+# in this order: of one that is whole yet a copy is made
 DAMAGE = {
     "teacher damaged": lambda study: flip(only(study / "teacher", "*.safetensors")),
     "signals damaged": lambda study: flip(only(study / "signals", "logits-*.npy")),
     "starts damaged": lambda study: flip(sorted((study / "starts").glob("*.safetensors"))[-1]),
-    "checkpoints damaged": lambda study: flip(study / "checkpoints" / "trial-00002.safetensors"),
     "checkpoints orphaned": lambda study: shutil.copy(
         study / "checkpoints" / "trial-00002.safetensors", study / "checkpoints" / "trial-00000.safetensors"
     ),
+    "checkpoints damaged": lambda study: flip(study / "checkpoints" / "trial-00002.safetensors"),
+    "confirm damaged": lambda study: torn(study / "confirm" / "0123456789abcdef-0.safetensors"),
+    "anew damaged": lambda study: torn(study / "anew" / "0123456789abcdef.safetensors"),
     "students orphaned": lambda study: shutil.copy(
         study / "students" / "trial-00000.safetensors", study / "students" / "trial-00007.safetensors"
     ),
@@ -78,16 +86,6 @@ def test_a_search_that_was_stopped_is_clean(searched, root):
     assert [flaw.kind for flaw in found.flaws] == ["mlflow never"]
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_found_repaired_and_found_no_more(root, kind):
-    DAMAGE[kind](root / "small")
-    before = sorted((path, path.stat().st_mtime_ns) for path in (root / "small").rglob("*.*"))
-    found = diagnose("small", workspace=root)
-    assert kinds(found) == [kind]
-    assert found.repaired == ()
-    assert before == sorted((path, path.stat().st_mtime_ns) for path in (root / "small").rglob("*.*")), "only looked at"
-
-
 def test_notes_of_a_version_without_checksums_are_no_damage(root):
     study = root / "small"
     for path in (*study.glob("teacher/*.json"), *study.glob("signals/*.json")):
@@ -100,20 +98,23 @@ def test_notes_of_a_version_without_checksums_are_no_damage(root):
     assert "holds no accuracy" in flaw.what and "measured again" in flaw.costs
 
 
-def test_after_all_damage_at_once_is_repaired_the_study_goes_on_to_the_same_table(searched, root):
+def test_damage_of_every_kind_is_found_repaired_and_found_no_more_and_the_study_goes_on_to_the_same_table(
+    searched, root
+):
+    study = root / "small"
     for damage in DAMAGE.values():
-        damage(root / "small")
-    place = Workspace(root)
-    keep_data(searched_data(searched), place.study("small") / "data")
-    flip(place.study("small") / "data" / "train-inputs.npy")
-    repaired = diagnose("small", repair=True, track=False, workspace=root)
-    assert {flaw.kind for flaw in repaired.flaws if flaw.level != "note"} == {*DAMAGE, "data damaged"}
-    assert repaired.clean
+        damage(study)
+    keep_data(searched_data(searched), study / "data")
+    flip(study / "data" / "train-inputs.npy")
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*.*")}
+    found = diagnose("small", track=False, workspace=root)
+    assert (kinds(found), found.repaired) == (sorted([*DAMAGE, "data damaged"]), ())
+    assert before == {path: path.stat().st_mtime_ns for path in study.rglob("*.*")}, "only looked at"
+    assert diagnose("small", repair=True, track=False, workspace=root).clean
     again = diagnose("small", repair=True, track=False, workspace=root)
-    assert kinds(again) == []
-    assert again.repaired == ()
+    assert (kinds(again), again.repaired) == ([], ())
     searched.assert_goes_on(root)
-    assert kinds(diagnose("small", workspace=root)) == []
+    assert kinds(diagnose("small", track=False, workspace=root)) == []
 
 
 def searched_data(searched):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from kdsearch import driving
+from kdsearch import queueing
 from kdsearch.database import Database, UsurpedError
 from kdsearch.driving import holder_of, leased
 from kdsearch.mistakes import Mistake
@@ -29,7 +29,7 @@ def url(tmp_path):
 @pytest.fixture(autouse=True)
 def apart(monkeypatch):
     """As if each process were on a machine of its own: nobody can look whether another's process is there."""
-    monkeypatch.setattr(driving, "_machine", lambda: "")
+    monkeypatch.setattr(queueing, "_machine", lambda: "")
 
 
 def hold(url, rhythm=PATIENT, tell=lambda text: None):
@@ -78,13 +78,15 @@ def test_a_second_driver_is_told_who_drives_and_may_begin_when_the_first_has_end
 def test_one_of_many_that_begin_at_once_drives(url):
     Database(url)
     began, refused, go = [], [], threading.Barrier(4)
+    deadline = time.monotonic() + 120
 
     def drive():
         go.wait()
         try:
             with hold(url):
                 began.append(time.monotonic())
-                time.sleep(1.5)
+                while len(refused) < 3 and time.monotonic() < deadline:
+                    time.sleep(0.05)
         except Mistake as mistake:
             refused.append(str(mistake))
 
@@ -132,8 +134,8 @@ def test_a_process_of_this_machine_that_is_gone_is_not_watched(url, monkeypatch)
 
     ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
     ended.wait()
-    monkeypatch.setattr(driving, "_machine", lambda: "this one")
-    monkeypatch.setattr(driving.os, "getpid", lambda: ended.pid)
+    monkeypatch.setattr(queueing, "_machine", lambda: "this one")
+    monkeypatch.setattr(queueing.os, "getpid", lambda: ended.pid)
     told = []
     with hold(url, Rhythm(beat_seconds=3600)), hold(url, tell=told.append):
         assert len(told) == 1 and "taking over" in told[0]

@@ -28,8 +28,8 @@ FLOORS = {
     5: [
         "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "endings", "events",
         "executors", "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping",
-        "ledger", "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search",
-        "size_aware", "starts", "store", "tracking", "tracking.", "underway",
+        "ledger", "legible", "mirror", "outlook", "pausing", "pool", "prepare", "queueing", "repeats", "sampling",
+        "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -52,7 +52,7 @@ HOMES = {
     },
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
-        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
+        *("queueing", "sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },
     "optuna_dashboard": {"dashboard"},

@@ -7,8 +7,8 @@ only deleting it (again) is possible.
 from collections.abc import Iterator
 
 from kdsearch.database import Database
-from kdsearch.driving import forget_queue, queue_name
 from kdsearch.mistakes import Mistake
+from kdsearch.queueing import forget_queue, queue_name
 from kdsearch.store import CONDEMNED, Store, study_names
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)

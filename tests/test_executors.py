@@ -223,29 +223,18 @@ print("ended", results.ended.interrupted, flush=True)
 """
 
 
-@pytest.fixture
-def slow_run(tmp_path):
-    """A driver in a process group of its own, with trials of many slow epochs."""
-    path = write_study(
-        tmp_path, with_moods("slow"), ("epochs=3", "epochs=60"), ("segment_epochs=2", "segment_epochs=5")
-    )
-    (tmp_path / "drive.py").write_text(RUN)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    driver = subprocess.Popen(
-        [sys.executable, str(tmp_path / "drive.py"), str(path), str(tmp_path / "runs")],
+def started(path, workspace):
+    """A driver in a process group of its own."""
+    script = path.with_name("drive.py")
+    script.write_text(RUN)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(path), str(workspace)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    for line in driver.stdout:
-        if line.startswith("TrialEpoch"):
-            break
-    yield driver, path, tmp_path / "runs"
-    if driver.poll() is None:
-        driver.kill()
-    driver.stdout.close()
 
 
 def group_members(group):
@@ -261,6 +250,16 @@ def group_members(group):
     return members
 
 
+def heard_until(process, word):
+    """What a process says up to a line that begins so."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith(word):
+            return said
+    raise AssertionError(said)
+
+
 def wait_until(condition, seconds=20):
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
@@ -268,8 +267,13 @@ def wait_until(condition, seconds=20):
     return condition()
 
 
-def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(slow_run):
-    driver, path, workspace = slow_run
+def test_ctrl_c_keeps_everything_and_the_next_run_takes_it_up(tmp_path):
+    path = write_study(
+        tmp_path, with_moods("slow"), ("epochs=3", "epochs=60"), ("segment_epochs=2", "segment_epochs=5")
+    )
+    workspace = tmp_path / "runs"
+    driver = started(path, workspace)
+    heard_until(driver, "TrialEpoch")
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers too
     said = driver.stdout.read()
     assert driver.wait(timeout=180) == 0, said
@@ -311,21 +315,8 @@ def test_workers_have_the_drivers_data_and_code_whatever_the_study_file_would_gi
 
 
 def test_ctrl_c_while_workers_are_starting_leaves_no_traceback(tmp_path):
-    path = write_study(tmp_path)
-    (tmp_path / "drive.py").write_text(RUN)
-    driver = subprocess.Popen(
-        [sys.executable, str(tmp_path / "drive.py"), str(path), str(tmp_path / "runs")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-        start_new_session=True,
-    )
-    said = ""
-    for line in driver.stdout:
-        said += line
-        if line.startswith("TrialBegan"):
-            break
+    driver = started(write_study(tmp_path), tmp_path / "runs")
+    said = heard_until(driver, "TrialBegan")
     time.sleep(0.5)
     os.killpg(driver.pid, signal.SIGINT)
     said += driver.stdout.read()

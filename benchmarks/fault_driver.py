@@ -85,7 +85,7 @@ class Life:
         """Its worker processes, where the engine is local."""
         try:
             children = psutil.Process(self.process.pid).children()
-            return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+            return [child for child in children if any("kdsearch.spawning" in word for word in child.cmdline())]
         except psutil.Error:
             return []
 

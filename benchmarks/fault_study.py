@@ -50,17 +50,27 @@ class _Net(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU())
         self.classifier = nn.Linear(width, classes)
+        self.trained = False
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training:
+            if not self.trained:
+                self.trained = True
+                _segments.append(1)
             obey()
         logits: Tensor = self.classifier(self.body(inputs))
         return logits
 
 
+_segments: list[int] = []
+"""One for each that this worker has had."""
+
+
 def obey() -> None:
     """Wait as told, and do what an order says that no other worker has taken."""
     for order in ORDERS.glob("*.order"):
+        if order.stem.endswith("-grow") and len(_segments) == 1:
+            continue  # a worker's first segment would be taken for one that needs so much
         try:
             order.rename(order.with_suffix(".taken"))
         except FileNotFoundError:

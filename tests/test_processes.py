@@ -152,8 +152,9 @@ def no_more_files():
 
 def test_a_worker_that_cannot_be_started_is_waited_for_and_costs_no_task(workers, no_more_files):
     alive, killed = both(workers)
-    no_more_files(3)
     os.kill(killed, signal.SIGKILL)
+    psutil.Process(killed).wait(SECONDS)
+    no_more_files(3)
     tasks = [workers.submit(b"who") for _ in range(8)]
     assert {int(one.result(timeout=SECONDS)) for one in tasks} == {alive}, "the other does them meanwhile"
     no_more_files()

@@ -17,7 +17,7 @@ from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, advance
 from tests.clusters import on_ray
 from tests.studies_for_tests import with_moods, write_study
-from tests.test_executors import bits, group_members, job_of, prepared, segment, wait_until  # noqa: F401 - a fixture
+from tests.test_executors import bits, group_members, heard_until, job_of, prepared, segment, wait_until  # noqa: F401 - a fixture
 
 ray = pytest.importorskip("ray", reason="the engine ray needs the extra ray")
 pytestmark = pytest.mark.xdist_group("ray")
@@ -253,15 +253,6 @@ def started(code, *arguments):
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-
-
-def heard_until(process, word):
-    said = ""
-    for line in process.stdout:
-        said += line
-        if line.startswith(word):
-            return said
-    raise AssertionError(said)
 
 
 def test_what_ray_says_of_a_task_is_told_apart():

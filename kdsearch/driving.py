@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from kdsearch.database import Database, UsurpedError
 from kdsearch.files import void
 from kdsearch.lease import AtWorkError, driven, only_driver
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import DiskError, Mistake
 from kdsearch.patience import UnansweredError
 from kdsearch.queueing import BEAT, Holder, entry, made_queue, queue_of, standing
 from kdsearch.watching import Rhythm, Watch
@@ -120,7 +120,7 @@ class Lease:
         self._thread.join()
         try:
             # whoever comes next finds out; or our place is gone, and its number may be another's by now
-            with suppress(UpdateFinishedTrialError, UnansweredError, UsurpedError):
+            with suppress(UpdateFinishedTrialError, UnansweredError, UsurpedError, DiskError):
                 self._quick.set_trial_state_values(self._trial, TrialState.COMPLETE, [0.0])
         finally:
             self._database.write_only_while(None)
@@ -134,8 +134,8 @@ class Lease:
             except (UpdateFinishedTrialError, UsurpedError):
                 self._lost.set()
                 break
-            except UnansweredError:
-                continue  # nobody else hears of us meanwhile, nor takes over
+            except (UnansweredError, DiskError):
+                continue  # nobody else hears of us meanwhile, nor takes over; whoever writes results will say so
         self._quick.remove_session()
 
 

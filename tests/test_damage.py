@@ -1,16 +1,22 @@
 """Torn and flipped bytes in the files of a workspace, and disks that take no more: found, named, mended or refused."""
 
+import contextlib
 import itertools
 import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 
 from kdsearch import api
 from kdsearch.data.kept import keep_data, load_data
+from kdsearch.database import Database
+from kdsearch.driving import holder_of, leased
 from kdsearch.events import Note
 from kdsearch.files import DamagedError
 from kdsearch.mistakes import DiskError, Mistake
+from kdsearch.watching import Rhythm
 from tests.damaged import DAMAGES, flip
 from tests.studies_for_tests import write_study
 from tests.test_search import _search_stopping, essence
@@ -193,3 +199,33 @@ def test_a_disk_that_is_really_full_or_read_only(stopped, small_disk):
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     table, _ = go_on(path, small_disk)
     assert table == whole
+
+
+def test_a_lease_lives_through_a_disk_that_is_full(small_disk, monkeypatch):
+    ended = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    rhythm = Rhythm(beat_seconds=0.02, look_seconds=0.02, dead_after_seconds=60)
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    url = f"sqlite:///{small_disk / 'optuna.db'}"
+
+    def beats():
+        return holder_of(Database(url), "small").beat
+
+    filler = small_disk / "filler"
+
+    def fill():
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(512))
+
+    with leased(Database(url), "small", tell=print, stopping=lambda: False, rhythm=rhythm) as lease:
+        fill()
+        time.sleep(0.2)
+        before = beats()
+        filler.unlink()
+        until = time.monotonic() + 30
+        while beats() == before:
+            assert time.monotonic() < until
+        assert not lease.lost
+        fill()
+    assert not ended

@@ -23,13 +23,15 @@ from kdsearch.executors import Executor, Inline, Job
 from kdsearch.executors.engine import Engine
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_database
 from kdsearch.patience import Patience
 from kdsearch.prepare import Draft, Prepared, draft
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_database, study_names
+from kdsearch.store import Store, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.workspace import Workspace

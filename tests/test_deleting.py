@@ -8,7 +8,8 @@ import pytest
 from kdsearch import api, cli
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.store import Store
 from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.packing import archive_study

@@ -16,8 +16,8 @@ FLOORS = {
     0: [
         "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
         "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes", "rounding",
-        "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "workspace", "data",
-        "data.",
+        "seeds", "signal_files", "spawning", "stopping", "sums", "surroundings", "thinning", "threads", "workspace",
+        "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
@@ -26,10 +26,10 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "events", "executors",
-        "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping", "ledger",
-        "legible", "mirror", "outlook", "pausing", "pool", "prepare", "repeats", "sampling", "search", "size_aware",
-        "starts", "store", "tracking", "tracking.", "underway",
+        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "entries", "events",
+        "executors", "executors.", "export", "export.", "facts", "features", "findings", "history", "intake", "keeping",
+        "ledger", "legible", "mirror", "opening", "outlook", "pausing", "pool", "prepare", "records", "repeats",
+        "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -49,6 +49,7 @@ HOMES = {
     "ray": {"executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_worker"},
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "driver", "intake", "importance", "database", "driving"),
+        *("entries", "opening"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },

@@ -12,7 +12,8 @@ from torch import nn
 from kdsearch import MLP, Recipe, Study, Teacher, api, digits, taking
 from kdsearch.events import Note, TrialBegan, TrialEnded
 from kdsearch.mistakes import Mistake, UserCodeError
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.store import Store
 from tests.studies_for_tests import with_moods, write_study
 
 
@@ -86,11 +87,12 @@ def test_a_search_interrupted_in_the_middle_of_trials_equals_an_undisturbed_one(
 
 
 def _search_stopping(path, workspace, stopping):
+    from kdsearch.executors.engine import Engine
     from kdsearch.search import search as drive
     from kdsearch.study import Source
     from kdsearch.workspace import Workspace
 
-    ended = drive(Source(path=path), Workspace.chosen(workspace), engine="inline", stopping=stopping)
+    ended = drive(Source(path=path), Workspace.chosen(workspace), engine=Engine(name="inline"), stopping=stopping)
     return api.Results(ended.facts, ended.records, ended=ended)
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from kdsearch.ledger import Confirmed
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.upkeep.flaw import Flaw
 from kdsearch.upkeep.rows import Rows
 from kdsearch.upkeep.shelf import FREED

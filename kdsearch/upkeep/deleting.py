@@ -10,7 +10,8 @@ from kdsearch.driving import alone
 from kdsearch.files import writable
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.tracking import forget

@@ -14,7 +14,8 @@ from kdsearch.driving import alone as nobody_else
 from kdsearch.driving import at_work
 from kdsearch.lease import driven
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.upkeep import against, checksums, leftovers

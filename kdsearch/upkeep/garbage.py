@@ -17,7 +17,9 @@ from kdsearch.driving import alone, at_work
 from kdsearch.files import DamagedError, read_note, writable, write_text
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep import leftovers
 from kdsearch.upkeep.against import freed_students

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kdsearch.executors.worker import EVENTS
 from kdsearch.ledger import Confirmed
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.upkeep.shelf import Orphan, files_in, lies_still, temporary_files, trial_of, unfinished_folders
 
 _DAY_SECONDS = 24 * 3600.0

@@ -17,7 +17,7 @@ from kdsearch.data.bar import bar
 from kdsearch.driving import alone
 from kdsearch.files import file_sha256, writable, write_atomically
 from kdsearch.mistakes import Mistake
-from kdsearch.store import open_storage
+from kdsearch.opening import open_storage
 from kdsearch.stored import Where, store_of
 from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
 from kdsearch.upkeep.rows import Rows

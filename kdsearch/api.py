@@ -27,6 +27,7 @@ from kdsearch.findings import findings_frame, of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.lease import driven
 from kdsearch.ledger import Confirmed
+from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared
@@ -238,6 +239,8 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
     for name in study_names(opened):
         try:
             store = Store(opened, name)
+        except IllegibleError:
+            raise
         except Mistake:
             continue  # another program's study in the same database
         found.append(Results.of(store))

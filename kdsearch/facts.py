@@ -20,11 +20,13 @@ def noted(before: StudyFacts | None, after: StudyFacts) -> dict[str, Any]:
     return change(FACTS, _plain(before), _plain(after), _lasting)
 
 
-def stated(attributes: Mapping[str, Any], name: str) -> StudyFacts:
-    """The facts of the study `name`. Raises `ValueError` where they are not what was written, of another form, or those
-    of another study.
-    """
-    content = held(attributes, FACTS, part=_lasting)
+def kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there of the facts, of whatever version. Raises `ValueError` where it is not what was written."""
+    return dict(held(attributes, FACTS, part=_lasting))
+
+
+def stated(content: dict[str, Any], name: str) -> StudyFacts:
+    """The facts of the study `name`. Raises `ValueError` where they are of another form, or those of another study."""
     facts = from_json(StudyFacts, content)
     check_text(content)
     if facts.name != name:

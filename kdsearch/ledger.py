@@ -196,7 +196,7 @@ def _record(trial: FrozenTrial) -> RepeatRecord:
     """Raises `ValueError`, `TypeError` or `KeyError` where it is not what was written."""
     text = trial.user_attrs[_RUN]
     if trial.user_attrs.get(_SUM, whole := sum_of(text)) != whole:  # older versions wrote none
-        raise ValueError("it is not what was written")
+        raise ValueError(f"run {trial.number} is not what was written")
     record = from_json(RepeatRecord, json.loads(text))
     check_curve(record.curve)
     complete = record.state == "complete"

@@ -239,11 +239,15 @@ def _most(budget: Budget, records: Sequence[TrialRecord]) -> int:
 
 
 def check_fits(store: Store, planned: Draft) -> None:
-    """Raise `Mistake` where the study file no longer gives what its stored trials were made from."""
+    """Raise `Mistake` where the study file no longer gives what its stored trials were made from, or the database not
+    what was written there.
+    """
     trials = store.frozen_trials()
     remedy = f"undo the change, or give the study another name to start anew (its {len(trials)} trials stay)"
     if changed := store.facts.differences(planned.facts):
         raise Mistake(f"the study {store.facts.name!r} has changed in {', '.join(changed)}; {remedy}")
+    for _, mistake in store.unreadable():
+        raise mistake
     for record, trial in zip(store.records(), trials, strict=True):
         if not record.proposed:
             continue  # the space raised on these parameters

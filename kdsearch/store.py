@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch import entries
 from kdsearch.driving import holder_of
-from kdsearch.facts import FACTS, noted, stated
+from kdsearch.facts import FACTS, kept, noted, stated
 from kdsearch.ledger import Ledger
 from kdsearch.legible import legible
 from kdsearch.mistakes import Mistake
@@ -61,11 +61,12 @@ class Store:
         if FACTS not in attributes:
             raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
         with legible(name):
-            if attributes[FACTS].get("format") != FORMAT:
+            content = kept(attributes)
+            if content.get("format") != FORMAT:
                 raise Mistake(
                     f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
                 )
-            self.facts = stated(attributes, name)
+            self.facts = stated(content, name)
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
@@ -92,6 +93,12 @@ class Store:
         """Complete the facts of a study whose teacher had not been measured when it was created."""
         before = self.facts
         self.facts = dataclasses.replace(before, teacher={**before.teacher, "accuracy": accuracy})
+        self._note(noted(before, self.facts))
+
+    def forget_file(self) -> None:
+        """From now on the study names no study file: it is code, and somebody else wrote these rows."""
+        before = self.facts
+        self.facts = dataclasses.replace(before, file=None)
         self._note(noted(before, self.facts))
 
     def frozen_trials(self) -> list[FrozenTrial]:

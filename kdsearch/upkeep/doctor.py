@@ -83,8 +83,11 @@ class _Examination:
         rows = self._rows(name)
         if rows is None:
             return
+        illegible = list(against.of_the_facts(rows, name))
+        self._take_in(iter(illegible), False)
         if name is not None:
-            self._study(rows, Store(rows.storage, name), alone=True)
+            if not illegible:
+                self._study(rows, Store(rows.storage, name), alone=True)
             return
         for known in rows.ours():
             self._study(rows, Store(rows.storage, known), alone=False)
@@ -126,7 +129,7 @@ class _Examination:
             self._take_in(self._flaws_of(rows, store, folder, alive), self._repair and not alive)
 
     def _flaws_of(self, rows: Rows, store: Store, folder: Path, alive: bool) -> Iterator[Flaw]:
-        unreadable = list(against.of_the_rows(rows, store.facts.name))
+        unreadable = list(against.of_the_rows(store))
         yield from unreadable
         yield from checksums.damaged(folder, store.facts)
         if unreadable:

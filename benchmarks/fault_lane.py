@@ -17,7 +17,7 @@ from benchmarks.fault_kinds import KINDS, Ground, Kind
 from benchmarks.fault_search import Search
 
 if TYPE_CHECKING:
-    from kdsearch.store import TrialRecord
+    from kdsearch.records import TrialRecord
 
 TAIL_SECONDS = 420
 """What a search may take to its end once no faults are given any more."""

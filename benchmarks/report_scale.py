@@ -30,10 +30,12 @@ from optuna.trial import TrialState
 
 from benchmarks.common import Figure, at_most, finish, options, say
 from kdsearch import api
+from kdsearch.opening import open_storage
+from kdsearch.records import StudyFacts
 from kdsearch.report import Material
 from kdsearch.report.page import report_page
 from kdsearch.results import Results
-from kdsearch.store import Store, StudyFacts, open_storage
+from kdsearch.store import Store
 
 EPOCHS = 27
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kdsearch.store import Session, TrialRecord
+from kdsearch.records import Session, TrialRecord
 from kdsearch.trial import Progress
 
 

@@ -27,14 +27,17 @@ from kdsearch.findings import findings_frame, of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.lease import driven
 from kdsearch.ledger import Confirmed
+from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.results import Results
 from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, study_names
 from kdsearch.stored import Where, confirmed_of, given, source_of, store_of
 from kdsearch.study import VARIED, Study, check_name
 from kdsearch.tracking import Mirror
@@ -236,6 +239,8 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
     for name in study_names(opened):
         try:
             store = Store(opened, name)
+        except IllegibleError:
+            raise
         except Mistake:
             continue  # another program's study in the same database
         found.append(Results.of(store))

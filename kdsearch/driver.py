@@ -31,10 +31,11 @@ from kdsearch.keeping import Keeper
 from kdsearch.mistakes import Mistake
 from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
+from kdsearch.records import Inherited
 from kdsearch.sampling import ExhaustedError, Proposals
 from kdsearch.starts import Starts
 from kdsearch.stopping import Rule
-from kdsearch.store import Inherited, Store
+from kdsearch.store import Store
 from kdsearch.trial import Failed, Progress, Segment
 from kdsearch.underway import UnderWay
 

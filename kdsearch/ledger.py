@@ -16,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from kdsearch.evidence import Sample
 from kdsearch.legible import check_curve, legible
 from kdsearch.plain import from_json, is_number
+from kdsearch.sums import change, held, sum_of
 
+_RUN, _SUM = "run", "sum"
 _QUESTIONS = "questions"
 _TEACHER = "teacher_test_accuracy"
 
@@ -121,15 +123,17 @@ class Ledger:
             return Confirmed()
         with legible(self.name, "the runs on fresh seeds"):
             attributes = self._storage.get_study_user_attrs(study_id)
-            records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
-            accuracy = attributes.get(_TEACHER)
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)
+            accuracy = held(attributes, _TEACHER)
             if accuracy is not None and not is_number(accuracy):
                 raise ValueError(f"the teacher's accuracy is {accuracy!r}")
-            return Confirmed(
-                questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
-                records=tuple({(record.arm, record.seed): record for record in records}.values()),
-                teacher_test_accuracy=accuracy,
-            )
+            questions = tuple(Question.from_json(one) for one in held(attributes, _QUESTIONS, []))
+        records = [self._read(trial) for trial in trials]
+        return Confirmed(
+            questions=questions,
+            records=tuple({(record.arm, record.seed): record for record in records}.values()),
+            teacher_test_accuracy=accuracy,
+        )
 
     def ask(self, questions: list[Question]) -> None:
         """Note what is to be answered. A question asked before about the same trial keeps arms that are new to it, and
@@ -140,20 +144,32 @@ class Ledger:
             before = asked.get((question.name, question.trial))
             asked[question.name, question.trial] = question if before is None else _joined(before, question)
         content = [dataclasses.asdict(question) for question in asked.values()]
-        self._storage.set_study_user_attr(self._made(), _QUESTIONS, content)
+        self._change(_QUESTIONS, content)
 
     def add(self, record: RepeatRecord) -> None:
         """Write a run that is over, in one transaction."""
         complete = record.state == "complete"
+        text = json.dumps(dataclasses.asdict(record))
         trial = create_trial(
             state=TrialState.COMPLETE if complete else TrialState.FAIL,
             value=record.measured["test_accuracy"] if complete else None,
-            user_attrs={"run": json.dumps(dataclasses.asdict(record))},
+            user_attrs={_RUN: text, _SUM: sum_of(text)},
         )
         self._storage.create_new_trial(self._made(), template_trial=trial)
 
     def note_teacher(self, test_accuracy: float) -> None:
-        self._storage.set_study_user_attr(self._made(), _TEACHER, test_accuracy)
+        self._change(_TEACHER, test_accuracy)
+
+    def _read(self, trial: FrozenTrial) -> RepeatRecord:
+        with legible(self.name, f"run {trial.number} on fresh seeds"):
+            return _record(trial)
+
+    def _change(self, name: str, value: Any) -> None:
+        study_id = self._made()
+        with legible(self.name, "what was asked"):
+            before = held(self._storage.get_study_user_attrs(study_id), name)
+        for attribute, content in change(name, before, value).items():
+            self._storage.set_study_user_attr(study_id, attribute, content)
 
     def _find(self) -> int | None:
         names = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
@@ -177,8 +193,17 @@ def _joined(before: Question, now: Question) -> Question:
 
 
 def _record(trial: FrozenTrial) -> RepeatRecord:
-    record = from_json(RepeatRecord, json.loads(trial.user_attrs["run"]))
+    """Raises `ValueError`, `TypeError` or `KeyError` where it is not what was written."""
+    text = trial.user_attrs[_RUN]
+    if trial.user_attrs.get(_SUM, whole := sum_of(text)) != whole:  # older versions wrote none
+        raise ValueError(f"run {trial.number} is not what was written")
+    record = from_json(RepeatRecord, json.loads(text))
     check_curve(record.curve)
-    if record.state == "complete" and not {"accuracy", "test_accuracy"} <= record.measured.keys():
+    complete = record.state == "complete"
+    if complete and not {"accuracy", "test_accuracy"} <= record.measured.keys():
         raise ValueError("a complete run lacks its accuracies")
+    if complete != (trial.state == TrialState.COMPLETE):
+        raise ValueError("its state is not what was written")
+    if complete and trial.value != record.measured["test_accuracy"]:
+        raise ValueError("its value is not what was written")
     return record

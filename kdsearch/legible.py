@@ -5,13 +5,14 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import is_number
 
 _STRANGE = (
     *(ValueError, TypeError, LookupError, AttributeError, RecursionError, AssertionError, OverflowError),
@@ -19,13 +20,25 @@ _STRANGE = (
 )
 """What Optuna and our own reading raise for rows that neither wrote."""
 _AWAY = re.compile(r"locked|busy|I/O|unable to open|full|readonly")
-_OF_A_LINE = ("epoch", "seconds", "evaluation_seconds")
+_OF_A_LINE = itemgetter("stage", "epoch", "seconds", "evaluation_seconds")
+_LACKING = "a line of its curve lacks its stage, epoch or seconds"
+
+
+class IllegibleError(Mistake):
+    """The database holds what was never written there. `reason` is what is wrong, without where."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["IllegibleError"], tuple[str, str]]:
+        return IllegibleError, (str(self), self.reason)
 
 
 @contextmanager
 def legible(study: str | None = None, part: str = "") -> Iterator[None]:
-    """Turn what a database holds of `study`, and neither kdsearch nor Optuna wrote, into one clear message; a database
-    that is lost or busy is none of it.
+    """Turn what a database holds of `study`, and neither kdsearch nor Optuna wrote, into an `IllegibleError`; a
+    database that is lost or busy is none of it.
     """
     try:
         yield
@@ -35,11 +48,14 @@ def legible(study: str | None = None, part: str = "") -> Iterator[None]:
         cause = _cause(error)
         if isinstance(cause, exc.OperationalError) and _away(cause):
             raise
-        reason = str(getattr(cause, "orig", None) or cause).split("\n")[0][:200]
+        said = str(getattr(cause, "orig", None) or cause).split("\n")[0][:200]
+        reason = said if type(cause) is ValueError else f"{type(cause).__name__}: {said}"
         whole = f"the study {study!r}" if study is not None else "its studies"
-        raise Mistake(
+        names = f"`kdsearch doctor {study.split('/')[0]}` names all that is; " if study is not None else ""
+        raise IllegibleError(
             f"the database has {f'{part} of ' if part else ''}{whole} in a form that was never written by kdsearch "
-            f"({type(cause).__name__}: {reason}): it is damaged or altered; take a copy from before that"
+            f"({reason}): it is damaged or altered; {names}take a copy from before that",
+            reason,
         ) from None
 
 
@@ -54,10 +70,13 @@ def _away(error: exc.OperationalError) -> bool:
 
 
 def check_curve(curve: Sequence[Mapping[str, Any]]) -> None:
-    """Raise `ValueError` where a line lacks what every reader counts on."""
-    for line in curve:
-        if not isinstance(line.get("stage"), str) or not all(is_number(line.get(name)) for name in _OF_A_LINE):
-            raise ValueError("a line of its curve lacks its stage, epoch or seconds")
+    """Raise `ValueError` where a line, as JSON gives it, lacks what every reader counts on."""
+    try:
+        stages, *figures = zip(*map(_OF_A_LINE, curve), strict=True) if curve else [()]
+    except KeyError:
+        raise ValueError(_LACKING) from None
+    if not {str}.issuperset(map(type, stages)) or not {int, float}.issuperset(map(type, chain(*figures))):
+        raise ValueError(_LACKING)
 
 
 def check_text(content: Any) -> None:

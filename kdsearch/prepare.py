@@ -18,9 +18,9 @@ from kdsearch.files import DamagedError, read_note, writable, write_note
 from kdsearch.mistakes import Mistake, user_code
 from kdsearch.plain import is_number
 from kdsearch.recipe import Recipe
+from kdsearch.records import StudyFacts
 from kdsearch.screening import Screen
 from kdsearch.signals import Signals, check_room
-from kdsearch.store import StudyFacts
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, Untrained
 from kdsearch.threads import torch_threads

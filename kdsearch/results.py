@@ -13,7 +13,8 @@ from kdsearch.events import SearchEnded
 from kdsearch.findings import Finding, findings, with_confirmation
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.store import Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

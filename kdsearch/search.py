@@ -23,13 +23,15 @@ from kdsearch.executors import Executor, Inline, Job
 from kdsearch.executors.engine import Engine
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_database
 from kdsearch.patience import Patience
 from kdsearch.prepare import Draft, Prepared, draft
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_database, study_names
+from kdsearch.store import Store, study_names
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.watching import Rhythm
@@ -238,11 +240,15 @@ def _most(budget: Budget, records: Sequence[TrialRecord]) -> int:
 
 
 def check_fits(store: Store, planned: Draft) -> None:
-    """Raise `Mistake` where the study file no longer gives what its stored trials were made from."""
+    """Raise `Mistake` where the study file no longer gives what its stored trials were made from, or the database not
+    what was written there.
+    """
     trials = store.frozen_trials()
     remedy = f"undo the change, or give the study another name to start anew (its {len(trials)} trials stay)"
     if changed := store.facts.differences(planned.facts):
         raise Mistake(f"the study {store.facts.name!r} has changed in {', '.join(changed)}; {remedy}")
+    for _, mistake in store.unreadable():
+        raise mistake
     for record, trial in zip(store.records(), trials, strict=True):
         if not record.proposed:
             continue  # the space raised on these parameters

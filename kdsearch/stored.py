@@ -11,8 +11,10 @@ from kdsearch.confirm import ALONE
 from kdsearch.events import Listener
 from kdsearch.findings import Finding
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared, draft
-from kdsearch.store import Store, StudyFacts, open_storage
+from kdsearch.records import StudyFacts
+from kdsearch.store import Store
 from kdsearch.study import Source, Study
 from kdsearch.workspace import Workspace
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
 from kdsearch.recipe import Recipe
-from kdsearch.store import Inherited, Spent
+from kdsearch.records import Inherited, Spent
 from kdsearch.training import Epoch
 from kdsearch.trial import Progress, Seeds, TrialState
 

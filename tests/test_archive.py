@@ -22,8 +22,9 @@ from kdsearch import api, cli
 from kdsearch.files import load_tensors
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.plain import digest
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.upkeep import restoring, unpacking
 from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose

@@ -105,7 +105,7 @@ def test_a_result_altered_in_the_database_is_never_shown(stopped, tmp_path):
         altered = text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :]
         connection.execute("update trial_user_attributes set value_json=? where value_json=?", (altered, text))
     for use in (lambda: go_on(path, tmp_path / "runs"), lambda: api.open_study("small", workspace=tmp_path / "runs")):
-        with pytest.raises(Mistake, match="results of trial 0 are not what was written"):
+        with pytest.raises(Mistake, match=r"trial 0 of the study 'small'.*its results are not what was written"):
             use()
 
 

@@ -14,7 +14,8 @@ from kdsearch.database import UsurpedError
 from kdsearch.driving import leased
 from kdsearch.lease import AtWorkError, only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_database, open_storage
+from kdsearch.opening import open_database, open_storage
+from kdsearch.store import Store
 from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.garbage import collect_garbage

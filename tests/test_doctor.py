@@ -17,8 +17,9 @@ from kdsearch.data.kept import keep_data
 from kdsearch.files import load_tensors, read_note
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.signal_files import SignalFiles
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.upkeep.checksums import damaged
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.workspace import Workspace

@@ -26,10 +26,11 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "endings", "events",
-        "executors", "executors.", "export", "export.", "features", "findings", "history", "intake", "keeping",
-        "ledger", "legible", "mirror", "outlook", "pausing", "pool", "prepare", "queueing", "repeats", "sampling",
-        "search", "size_aware", "starts", "store", "tracking", "tracking.", "underway",
+        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "endings", "entries",
+        "events", "executors", "executors.", "export", "export.", "facts", "features", "findings", "history",
+        "intake", "keeping", "ledger", "legible", "mirror", "opening", "outlook", "pausing", "pool", "prepare",
+        "queueing", "records", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
+        "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
@@ -52,7 +53,8 @@ HOMES = {
     },
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
-        *("queueing", "sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
+        *("entries", "opening", "queueing"),
+        *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },
     "optuna_dashboard": {"dashboard"},

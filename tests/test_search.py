@@ -13,8 +13,9 @@ from kdsearch import MLP, Recipe, Study, Teacher, api, digits, taking
 from kdsearch.events import Note, TrialBegan, TrialEnded
 from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake, UserCodeError
+from kdsearch.opening import open_storage
 from kdsearch.search import search as drive
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.study import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import with_moods, write_study

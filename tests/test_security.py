@@ -329,7 +329,8 @@ def test_a_database_whose_facts_name_another_study_is_refused(tmp_path, capsys, 
 
 def _finished(folder: Path) -> Path:
     """A workspace with the database of a study `small` without trials; nothing has to be trained for it."""
-    from kdsearch.store import Store, open_storage
+    from kdsearch.opening import open_storage
+    from kdsearch.store import Store
     from tests.made import facts
 
     place = Workspace(folder / "runs")

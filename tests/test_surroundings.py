@@ -9,7 +9,8 @@ import torch
 from kdsearch import api
 from kdsearch.events import Note
 from kdsearch.files import load_tensors, tensors_sha256
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.store import Store
 from kdsearch.surroundings import Surroundings, last_difference, versions
 from kdsearch.workspace import Workspace
 from tests.made import facts

@@ -5,8 +5,9 @@ import pytest
 from kdsearch import api, taking
 from kdsearch.choice import Limits
 from kdsearch.events import TeacherMeasured
+from kdsearch.opening import open_storage
 from kdsearch.prepare import draft
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.study import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study

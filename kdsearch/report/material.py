@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kdsearch.findings import Finding
-from kdsearch.store import Session, StudyFacts, TrialRecord
+from kdsearch.records import Session, StudyFacts, TrialRecord
 from kdsearch.surroundings import Surroundings
 
 if TYPE_CHECKING:

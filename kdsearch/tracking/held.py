@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlparse
 
 from kdsearch.ledger import Confirmed
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.tracking.connection import connect
 from kdsearch.workspace import Workspace
 

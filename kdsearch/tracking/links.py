@@ -7,7 +7,7 @@ import sqlalchemy
 
 from kdsearch.masking import masked, without_user
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.tracking.connection import check_store, connect
 from kdsearch.tracking.experiment import view_page
 from kdsearch.workspace import Workspace

@@ -28,7 +28,7 @@ from kdsearch.events import (
 from kdsearch.files import void
 from kdsearch.ledger import Confirmed
 from kdsearch.masking import masked
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.tracking import standing
 from kdsearch.tracking.pace import Pace
 from kdsearch.tracking.writer import Writer

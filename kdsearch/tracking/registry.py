@@ -17,7 +17,7 @@ from kdsearch.data.base import Data
 from kdsearch.markup import code_span
 from kdsearch.masking import masked
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.tracking.connection import connect
 from kdsearch.tracking.experiment import describe, find_experiment
 from kdsearch.tracking.logged import log

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.ledger import RepeatRecord
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.surroundings import processor, versions
 from kdsearch.tracking.connection import connect
 from kdsearch.tracking.experiment import as_text, describe, find_experiment

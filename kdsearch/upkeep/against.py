@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from kdsearch.ledger import Confirmed
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.legible import IllegibleError
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.store import Store
 from kdsearch.upkeep.flaw import Flaw
 from kdsearch.upkeep.rows import Rows
 from kdsearch.upkeep.shelf import FREED
@@ -38,17 +40,28 @@ def of_a_file(database: Path, costs: str) -> Iterator[Flaw]:
         )
 
 
-def of_the_rows(rows: Rows, name: str) -> Iterator[Flaw]:
-    """Trials and runs on fresh seeds whose rows cannot be read."""
-    for what, reason in rows.unreadable(name):
-        yield Flaw(
-            kind="rows damaged",
-            level="error",
-            what=f"{what} cannot be read from the database: {reason}",
-            where=name,
-            costs="the study can be neither shown nor continued",
-            remedy=_BACKUP,
-        )
+def of_the_facts(rows: Rows, name: str | None) -> Iterator[Flaw]:
+    """The study `name`, or all studies, whose facts cannot be read."""
+    for illegible, reason in rows.illegible():
+        if name in (None, illegible):
+            yield _unreadable(illegible, "what is known of the study", reason)
+
+
+def of_the_rows(store: Store) -> Iterator[Flaw]:
+    """Trials, runs on fresh seeds and accounts that cannot be read."""
+    for what, error in store.unreadable():
+        yield _unreadable(store.facts.name, what, error.reason if isinstance(error, IllegibleError) else str(error))
+
+
+def _unreadable(name: str, what: str, reason: str) -> Flaw:
+    return Flaw(
+        kind="rows damaged",
+        level="error",
+        what=f"{what} cannot be read from the database: {reason}",
+        where=name,
+        costs="the study can be neither shown nor continued",
+        remedy=_BACKUP,
+    )
 
 
 def of_the_ledgers(rows: Rows) -> Iterator[Flaw]:

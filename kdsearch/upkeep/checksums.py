@@ -10,7 +10,7 @@ from kdsearch.data.bar import bar
 from kdsearch.data.kept import load_data
 from kdsearch.files import DamagedError, file_sha256, load_tensors, read_note
 from kdsearch.plain import is_number
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.underway import saved
 from kdsearch.upkeep.flaw import Flaw, removing
 from kdsearch.upkeep.shelf import all_files, beside_signals, trial_of

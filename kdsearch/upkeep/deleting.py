@@ -11,7 +11,8 @@ from kdsearch.driving import alone
 from kdsearch.files import void, writable
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_database
+from kdsearch.opening import open_database
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.tracking import forget

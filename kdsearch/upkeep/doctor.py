@@ -15,7 +15,8 @@ from kdsearch.driving import at_work
 from kdsearch.files import void
 from kdsearch.lease import AtWorkError, driven
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, open_database
+from kdsearch.opening import open_database
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.study import check_name
 from kdsearch.upkeep import against, checksums, leftovers
@@ -94,8 +95,11 @@ class _Examination:
         rows = self._rows(name)
         if rows is None:
             return
+        illegible = list(against.of_the_facts(rows, name))
+        self._take_in(iter(illegible), False)
         if name is not None:
-            self._study(rows, Store(rows.storage, name), alone=True)
+            if not illegible:
+                self._study(rows, Store(rows.storage, name), alone=True)
             return
         for known in rows.ours():
             self._study(rows, Store(rows.storage, known), alone=False)
@@ -141,7 +145,7 @@ class _Examination:
             self._take_in(self._flaws_of(rows, store, folder, alive), self._repair and not alive)
 
     def _flaws_of(self, rows: Rows, store: Store, folder: Path, alive: bool) -> Iterator[Flaw]:
-        unreadable = list(against.of_the_rows(rows, store.facts.name))
+        unreadable = list(against.of_the_rows(store))
         yield from unreadable
         yield from checksums.damaged(folder, store.facts)
         if unreadable:

@@ -19,7 +19,9 @@ from kdsearch.files import DamagedError, read_note, void, writable, write_text
 from kdsearch.lease import AtWorkError, driven
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_database
+from kdsearch.opening import open_database
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep import leftovers
 from kdsearch.upkeep.against import freed_students

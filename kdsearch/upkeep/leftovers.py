@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from kdsearch.ledger import Confirmed
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.upkeep.shelf import Orphan, files_in, lies_still, temporary_files, trial_of, unfinished_folders
 
 _DAY_SECONDS = 24 * 3600.0

@@ -19,7 +19,8 @@ from kdsearch.driving import alone, at_work
 from kdsearch.files import file_sha256, void, writable, write_atomically
 from kdsearch.lease import AtWorkError
 from kdsearch.mistakes import DiskError, Mistake
-from kdsearch.store import Store, open_database
+from kdsearch.opening import open_database
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
 from kdsearch.upkeep.rows import Rows

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from kdsearch.files import void, writable
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_database
 from kdsearch.results import Results
-from kdsearch.store import Store, open_database
+from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import ROWS
 from kdsearch.upkeep.mirrored import Copy

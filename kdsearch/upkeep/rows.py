@@ -7,11 +7,10 @@ only deleting it (again) is possible.
 from collections.abc import Iterator
 
 from kdsearch.database import Database
+from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
 from kdsearch.queueing import forget_queue, queue_name
 from kdsearch.store import CONDEMNED, Store, study_names
-
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 class Rows:
@@ -84,23 +83,12 @@ class Rows:
         standing = {name for name in known if "/" not in name} - set(self.ours())  # of others, or condemned
         return sorted(name for name in ledgers if name.split("/", 1)[0] not in standing)
 
-    def unreadable(self, name: str) -> Iterator[tuple[str, str]]:
-        """What of a study cannot be read, and why."""
-        store = Store(self.storage, name)
-        for trial in store.frozen_trials():
+    def illegible(self) -> Iterator[tuple[str, str]]:
+        """The studies of kdsearch whose facts cannot be read, and why."""
+        for name in study_names(self.storage):
             try:
-                store.record(trial.number)
-            except _UNREADABLE as error:
-                yield f"trial {trial.number}", _said(error)
-        try:
-            store.sessions()
-        except _UNREADABLE as error:
-            yield "the study's account", _said(error)
-        try:
-            store.ledger.read()
-        except _UNREADABLE as error:
-            yield "the ledger", _said(error)
-
-
-def _said(error: Exception) -> str:
-    return str(error)[:300] if isinstance(error, Mistake) else f"{type(error).__name__}: {str(error)[:200]}"
+                Store(self.storage, name)
+            except IllegibleError as error:
+                yield name, error.reason
+            except Mistake:
+                continue  # another program's, or condemned

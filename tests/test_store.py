@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from kdsearch.ledger import Arm, Question, RepeatRecord
 from kdsearch.legible import IllegibleError
-from kdsearch.opening import open_storage
+from kdsearch.opening import open_database, open_storage
 from kdsearch.records import Inherited, Session, StudyFacts
 from kdsearch.store import Store
 from kdsearch.surroundings import Surroundings
@@ -180,7 +180,7 @@ def test_a_digit_that_was_altered_is_named_by_reading_and_by_doctor(made, tmp_pa
     with pytest.raises(IllegibleError, match=re.escape(said)) as raised:
         read_all(tmp_path / "optuna.db")
     assert "kdsearch doctor small" in str(raised.value)
-    rows = Rows(open_storage(f"sqlite:///{tmp_path / 'optuna.db'}", create=False))
+    rows = Rows(open_database(f"sqlite:///{tmp_path / 'optuna.db'}", create=False))
     flaw, *more = [*of_the_facts(rows, "small")] or of_the_rows(opened(tmp_path / "optuna.db"))
     assert not more
     assert said in flaw.what

@@ -49,6 +49,7 @@ def run(path: Path, root: Path, **options: object) -> "Results":
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """Not to be altered."""
+    from kdsearch.executors.engine import Engine
     from kdsearch.search import search
     from kdsearch.study import Source
     from kdsearch.workspace import Workspace
@@ -57,7 +58,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     path = write_study(folder, ('"start", ["none", "pretrain"]', '"start", ["pretrain"]'))
     place = Workspace(folder / "runs")
     waited = place.checkpoint("small", 2)
-    search(Source(path=path), place, engine="inline", stopping=waited.exists)
+    search(Source(path=path), place, engine=Engine(name="inline"), stopping=waited.exists)
     assert waited.exists()
     shutil.copytree(place.root, folder / "whole")
     return Searched(path, place.root, run(path, folder / "whole").frame)

@@ -16,8 +16,8 @@ FLOORS = {
     0: [
         "allowances", "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts",
         "layers", "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes",
-        "rounding", "seeds", "signal_files", "spawning", "stopping", "surroundings", "thinning", "threads", "watching",
-        "workspace", "data", "data.",
+        "rounding", "seeds", "signal_files", "spawning", "stopping", "sums", "surroundings", "thinning", "threads",
+        "watching", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",

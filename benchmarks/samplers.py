@@ -33,10 +33,10 @@ from benchmarks import digits_space
 from benchmarks.common import Figure, at_least, at_most, finish, interval, options, say
 from benchmarks.tabulated import CLASSES, SHAPE, Tabulated
 from kdsearch import ConvNet, Study
+from kdsearch.executors.engine import cores
 from kdsearch.pareto import hypervolume
 from kdsearch.sampling import Proposals
 from kdsearch.screening import Screen
-from kdsearch.search import cores
 from kdsearch.seeds import derive
 from kdsearch.space import draw, run_space
 from kdsearch.students import count_parameters

@@ -26,7 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks import digits_space
 from benchmarks.common import Figure, at_most, finish, options, say
 from kdsearch import metrics
-from kdsearch.api import _pages as pages
+from kdsearch.api import mirrored_pages as pages
 from kdsearch.events import SearchBegan, SearchEnded, TrialBegan, TrialEnded
 from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.tracking import Mirror, run_links

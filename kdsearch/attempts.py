@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from kdsearch.events import Note, TrialEpoch
-from kdsearch.executors import Executor, LostError, NotBegunError
+from kdsearch.executors import BlamelessError, Executor, LostError
 from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, Segment
 
@@ -71,22 +71,27 @@ class Attempts:
     ) -> Iterator[tuple[int, Progress | Failed | Lost]]:
         """Have all segments end after the epoch they are in; gives what comes of them within the grace.
 
-        Nothing is under way after it. `Lost` is also what a `Mistake` kept from its end, and what needed longer; the
-        grace of a call that was broken off goes on in the next.
+        Nothing is under way after it. `Lost` is whatever did not come to the end of an epoch, and counts for nothing:
+        also what a `Mistake` kept from it, and what needed longer. The grace of a call that was broken off goes on in
+        the next, and what has ended by then is given however late that is.
         """
         if not self._numbers:
             return
         self._executor.stop()
         if self._grace_until is None:
             self._grace_until = self._clock() + self.grace_seconds
-        while self._numbers and (left := self._grace_until - self._clock()) > 0:
-            for future in self._done(on_event, min(left, POLL_SECONDS)):
-                number = self._numbers[future]
+        while self._numbers:
+            left = max(0.0, self._grace_until - self._clock())
+            done = self._done(on_event, min(left, POLL_SECONDS))
+            if not done and not left:
+                break
+            for future in done:
+                number = self._numbers.pop(future)
                 try:
-                    outcome = self._outcome(future)
-                except Mistake as mistake:
-                    outcome = number, Lost(reason=str(mistake))
-                yield outcome
+                    outcome: Progress | Failed | Lost = future.result()
+                except (Mistake, LostError) as error:
+                    outcome = Lost(reason=str(error))
+                yield number, outcome
         for future, number in list(self._numbers.items()):
             del self._numbers[future]
             self._executor.abandon(future)
@@ -97,8 +102,11 @@ class Attempts:
     ) -> "Sequence[Future[Progress | Failed]]":
         """The segments that are over by now, by the numbers of their trials. Epochs are told before."""
         done = self._executor.wait(self._numbers, timeout)
+        known = set(self._numbers.values())
         for event in self._executor.events():
             if isinstance(event, TrialEpoch):
+                if event.trial not in known:
+                    continue  # of a segment that was given up, in an earlier search with these workers
                 seconds = event.line["seconds"] + event.line["evaluation_seconds"]
                 self._longest_epoch = max(self._longest_epoch, seconds)
                 self._heard[event.trial] = self._clock()
@@ -112,7 +120,7 @@ class Attempts:
         self._stalled.discard(number)
         try:
             result = future.result()
-        except NotBegunError as error:
+        except BlamelessError as error:
             return number, Lost(reason=str(error))
         except LostError as error:
             self._lost[number] += 1

@@ -105,18 +105,23 @@ class Driver:
             self._adopt()
             stopped = self._loop()
             self._wind_down()
-        except Exception as error:
-            self._salvage(error)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._salvage(error)
+            with contextlib.suppress(Mistake):  # what ended the search is to be told
+                self._account()
             raise
-        finally:
-            if (session := self._timesheet.session()) is not None:
-                self._store.add_session(session)
+        self._account()
         if not self._asked_to_stop():
             self._note_teacher(wait=True)
             waiting = [number for number in self._pauses.waiting if number in self._under_way]
             why = stopped or "the trials of the budget are begun"
             self._endings.prune({number: self._under_way.pop(number) for number in waiting}, why)
         return stopped
+
+    def _account(self) -> None:
+        if (session := self._timesheet.session()) is not None:
+            self._store.add_session(session)
 
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
         failed = (raised and not interrupted) or self._endings.fruitless

@@ -33,8 +33,8 @@ class LostError(Exception):
     """A worker ended with this task in its hands; it can be run again."""
 
 
-class NotBegunError(LostError):
-    """No worker could take this task up, which is no fault of its own: how often that happens does not count."""
+class BlamelessError(LostError):
+    """The task could not be run, or was lost, by no fault of its own: how often that happens does not count."""
 
 
 class TooLargeError(Exception):

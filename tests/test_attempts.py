@@ -7,7 +7,7 @@ import pytest
 from kdsearch.attempts import Attempts, Lost
 from kdsearch.events import TrialEpoch
 from kdsearch.mistakes import Mistake
-from kdsearch.processes import LostError, NotBegunError
+from kdsearch.processes import BlamelessError, LostError
 from kdsearch.trial import Failed, Progress
 
 
@@ -147,7 +147,7 @@ def test_tries_are_counted_by_segment_not_by_trial(attempts, hands):
 def test_a_segment_that_no_worker_could_take_up_is_not_held_against_its_trial(attempts, hands):
     for _ in range(9):
         attempts.submit(Trial(1))
-        hands.futures[1].set_exception(NotBegunError("the machine n1 is full"))
+        hands.futures[1].set_exception(BlamelessError("the machine n1 is full"))
         assert outcomes(attempts) == [(1, Lost(reason="the machine n1 is full"))]
 
 
@@ -210,3 +210,40 @@ def test_a_wind_down_that_was_broken_off_goes_on_within_the_same_grace(attempts,
         list(attempts.wind_down(lambda event: None))
     clock.minutes += 1
     assert list(attempts.wind_down(lambda event: None)) == [(2, TOO_LONG)]
+
+
+def test_what_has_ended_by_then_is_taken_in_however_long_another_took_to_be_kept(attempts, hands, clock):
+    progress = [Progress(trial=number, state=None) for number in range(3)]
+    for number in range(3):
+        attempts.submit(Trial(number))
+    hands.futures[0].set_result(progress[0])
+    given = []
+    for one in attempts.wind_down(lambda event: None):
+        if not given:
+            clock.minutes += 30  # the database was away
+            for number in (1, 2):
+                hands.futures[number].set_result(progress[number])
+        given.append(one)
+    assert given == list(enumerate(progress))
+
+
+def test_a_loss_while_winding_down_fails_no_trial(attempts, hands):
+    for _ in range(2):
+        attempts.submit(Trial(1))
+        hands.futures[1].set_exception(LostError("its worker ended"))
+        outcomes(attempts)
+    attempts.submit(Trial(1))
+    hands.futures[1].set_exception(LostError("its worker ended"))
+    assert list(attempts.wind_down(lambda event: None)) == [(1, Lost(reason="its worker ended"))]
+
+
+def test_an_epoch_of_a_segment_that_was_given_up_is_not_told_as_anothers(attempts, hands, clock):
+    for number in (1, 3):
+        attempts.submit(Trial(number))
+    hands.futures[3].set_result(Progress(trial=3, state=None))
+    assert wound_down(attempts, clock)[-1] == (1, TOO_LONG)
+    attempts.submit(Trial(2))
+    hands.told = [1, 2]
+    told = []
+    list(attempts.outcomes(told.append))
+    assert [event.trial for event in told] == [2]

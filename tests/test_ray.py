@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kdsearch import api
-from kdsearch.executors import LostError, NotBegunError
+from kdsearch.executors import BlamelessError, LostError
 from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake
 from kdsearch.trial import Failed, Progress, advance
@@ -145,7 +145,7 @@ def test_a_machine_without_the_files_gets_them_whole_and_one_without_space_is_le
     try:
         engine._task = there
         full = ended(engine.submit(segment(prepared))).exception()
-        assert isinstance(full, NotBegunError)
+        assert isinstance(full, BlamelessError)
         assert "No space left on device" in str(full) and os.uname().nodename in str(full)
         engine._task = anywhere
         assert bits(ended(engine.submit(segment(prepared))).result()) == expected, "elsewhere"

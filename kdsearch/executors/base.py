@@ -14,8 +14,8 @@ from kdsearch.data.kept import load_data
 from kdsearch.events import Note, TrialEpoch
 from kdsearch.files import DISK_TROUBLE, DamagedError
 from kdsearch.mistakes import DiskError, Mistake, user_code
+from kdsearch.processes import BlamelessError as BlamelessError
 from kdsearch.processes import LostError as LostError  # one class for all engines
-from kdsearch.processes import NotBegunError as NotBegunError
 from kdsearch.signals import Signals
 from kdsearch.study import Source, Study
 from kdsearch.teacher import Frozen, freeze

@@ -23,7 +23,7 @@ import ray
 from ray.exceptions import RayError
 
 from kdsearch.events import Note, TrialEpoch
-from kdsearch.executors.base import Job, LostError, NotBegunError
+from kdsearch.executors.base import BlamelessError, Job
 from kdsearch.executors.ray_board import exchanged, started_board
 from kdsearch.executors.ray_files import OutOfSightError, StoredFiles, UnfitError
 from kdsearch.executors.ray_joining import await_room, connected, needs, room
@@ -64,7 +64,7 @@ class Cluster:
         """Nodes that cannot hold or read the study's files."""
         self._waiting = Waiting(needs(gpus), lambda: room(gpus), time.monotonic)
         self._lost: deque[Exception] = deque()
-        """What futures say of a Ray that is lost: the first that it is, all others no more than a `LostError`."""
+        """What futures say of a Ray that is lost: the first that it is, all others no more than a `BlamelessError`."""
 
     @property
     def capacity(self) -> int:
@@ -124,7 +124,7 @@ class Cluster:
             return
         self._unfit.add(why.node)
         if room(self._gpus, self._unfit):
-            _end(future, NotBegunError(f"{why.reason}, and is left out from now on"))
+            _end(future, BlamelessError(f"{why.reason}, and is left out from now on"))
         else:
             _end(future, DiskError(f"{why.reason}, and the cluster has no other; mend that, and run again"))
 
@@ -169,7 +169,7 @@ class Cluster:
             if not self._lost:
                 said = f"the connection to Ray is lost ({type(error).__name__})"
                 self._lost.append(Mistake(f"{said}; every finished segment is kept: run again"))
-                self._lost.append(LostError(said))
+                self._lost.append(BlamelessError(said))
 
     def _give_up(self, under_way: "Collection[Future[Progress | Failed]]") -> None:
         for future in under_way:

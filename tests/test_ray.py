@@ -112,12 +112,12 @@ def test_a_ray_that_is_lost_ends_all_segments_and_says_so_once(busy, prepared): 
     busy.go_on()
     assert busy.events() == []
     assert busy.wait(slow, 0.2) == set(slow)
-    said = sorted((future.exception() for future in slow), key=lambda error: isinstance(error, LostError))
-    assert [type(error) for error in said] == [Mistake, LostError]
+    said = sorted((future.exception() for future in slow), key=lambda error: isinstance(error, BlamelessError))
+    assert [type(error) for error in said] == [Mistake, BlamelessError]
     assert "the connection to Ray is lost (ActorDiedError); every finished segment is kept" in str(said[0])
     later = busy.submit(segment(prepared))
     assert busy.wait([later], 0.2) == {later}
-    assert isinstance(later.exception(), LostError)
+    assert isinstance(later.exception(), BlamelessError)
 
 
 def references():

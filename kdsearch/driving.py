@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,11 +172,12 @@ def holder_of(storage: BaseStorage, name: str) -> Holder | None:
 def alone(
     database: Database, folder: Path, *, tell: Callable[[str], None] = void, rhythm: Rhythm | None = None
 ) -> Iterator[Lease]:
-    """Hold the study in `folder` as its driver would: by the lock here, and by the lease in the database, of which the
-    study need not be there. Raises `AtWorkError` where somebody is at work, here or elsewhere, and `DiskError`.
+    """Hold the study in `folder` as its driver would: by the lock here, where there is a folder (none is made), and by
+    the lease in the database, of which the study need not be there. Raises `AtWorkError` where somebody is at work,
+    here or elsewhere, and `DiskError`.
     """
     with (
-        only_driver(folder),
+        only_driver(folder) if folder.is_dir() else nullcontext(),
         leased(database, folder.name, tell=tell, stopping=lambda: False, rhythm=rhythm) as lease,
     ):
         yield lease

@@ -19,14 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 from kdsearch.legible import check_curve, check_text
 from kdsearch.plain import from_json
 from kdsearch.records import Inherited, Spent, State, TrialRecord
-from kdsearch.sums import change, held, sealed, unsealed
+from kdsearch.sums import sealed, unsealed
 
 _ADDED, _RESULT, _INHERITED = "added", "result", "inherited"
 _PARAMS, _RANGES, _SYSTEM = "params", "ranges", "system_attrs"
 _OF_A_RANGE = attrgetter("low", "high", "log", "step")
 _WRITTEN = ("recipe", "described", "fingerprint", "proposed", "seeds", "known")
 _FIXED = {*_WRITTEN, "screened", "began_ms", "ended_ms"}
-_OF_THE_END = ("reason", "standing")
+_OF_THE_END = ("reason", "standing", _INHERITED)
 
 
 def begun(
@@ -36,20 +36,19 @@ def begun(
     attrs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The user attributes of a new trial: those given, when it began, and the text with the sum of what is fixed.
-    `inherited` may change later, and has sums of its own.
+    `inherited` may change until the trial is over, also by the version before: its `result` seals it.
     """
     whole = {**attrs, "began_ms": now_ms()}
     fixed = {name: value for name, value in whole.items() if name in _FIXED}
     beside = {_PARAMS: dict(params), _RANGES: _ranges(distributions), _SYSTEM: dict(system_attrs)}
-    later = change(_INHERITED, None, attrs[_INHERITED]) if _INHERITED in attrs else {}
-    return {**whole, **later, _ADDED: sealed({**fixed, **beside})}
+    return {**whole, _ADDED: sealed({**fixed, **beside})}
 
 
 def result(
     curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None, **beside: Any
 ) -> str:
     """What became of a trial, as one attribute, for each is a transaction of its own. `beside` is what else is written
-    of its end: `values`, `reason`, `standing`.
+    of its end, and has to fit from then on: `values`, `reason`, `standing`, `inherited`.
     """
     figures = {"curve": curve, "spent": spent, "measured": dict(measured or {})}
     return sealed({**figures, **beside, "ended_ms": now_ms()})
@@ -60,7 +59,7 @@ def read(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
     _check_begun(trial)
     ended = _result(trial) if _RESULT in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
-    inherited = held(attrs, _INHERITED)
+    inherited = attrs.get(_INHERITED)
     record = from_json(
         TrialRecord,
         {

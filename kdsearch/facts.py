@@ -8,7 +8,7 @@ from kdsearch.legible import check_text
 from kdsearch.plain import from_json, is_number
 from kdsearch.records import StudyFacts
 from kdsearch.study import OBJECTIVES
-from kdsearch.sums import change, held
+from kdsearch.sums import beside, change, held, sum_of
 
 FACTS = "kdsearch"
 """The attribute; a study without it is not kdsearch's."""
@@ -21,7 +21,13 @@ def noted(before: StudyFacts | None, after: StudyFacts) -> dict[str, Any]:
 
 
 def kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is there of the facts, of whatever version. Raises `ValueError` where it is not what was written."""
+    """What is there of the facts, of whatever version. Raises `ValueError` where it is not what was written.
+
+    The version before completes facts that lack the teacher's accuracy, and leaves the sum, which is then without it.
+    """
+    found, sums = attributes[FACTS], attributes.get(beside(FACTS))
+    if sums and sums[-1] == sum_of(_lasting(_unmeasured(found))):
+        return dict(found)
     return dict(held(attributes, FACTS, part=_lasting))
 
 
@@ -48,6 +54,10 @@ def stated(content: dict[str, Any], name: str) -> StudyFacts:
 
 def _plain(facts: StudyFacts | None) -> dict[str, Any] | None:
     return dataclasses.asdict(facts) if facts is not None else None
+
+
+def _unmeasured(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "teacher": {**content["teacher"], "accuracy": float("nan")}}
 
 
 def _lasting(content: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -7,16 +7,18 @@ have no slash, so that no study can be taken for a ledger; the study's own id ke
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from kdsearch.bookkeeping import Book, Loss
 from kdsearch.evidence import Sample
 from kdsearch.legible import check_curve, legible
 from kdsearch.plain import from_json, is_number
-from kdsearch.sums import change, held, sum_of
+from kdsearch.sums import beside, change, held, sum_of
 
 _RUN, _SUM = "run", "sum"
 _QUESTIONS = "questions"
@@ -117,17 +119,16 @@ class Ledger:
         self.name = f"{name}/confirm-{study_id[:12]}"
 
     def read(self) -> Confirmed:
-        """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
+        """What is in it, without what `left_out` names: nothing where nothing was confirmed yet. Of an arm's runs on
+        one seed the last counts.
+        """
         study_id = self._find()
         if study_id is None:
             return Confirmed()
         with legible(self.name, "the runs on fresh seeds"):
-            attributes = self._storage.get_study_user_attrs(study_id)
             trials = self._storage.get_all_trials(study_id, deepcopy=False)
-            accuracy = held(attributes, _TEACHER)
-            if accuracy is not None and not is_number(accuracy):
-                raise ValueError(f"the teacher's accuracy is {accuracy!r}")
-            questions = tuple(Question.from_json(one) for one in held(attributes, _QUESTIONS, []))
+            accuracy, _ = self._teacher(study_id)
+            questions = tuple(self._questions(study_id).entries())
         records = [self._read(trial) for trial in trials]
         return Confirmed(
             questions=questions,
@@ -143,8 +144,7 @@ class Ledger:
         for question in questions:
             before = asked.get((question.name, question.trial))
             asked[question.name, question.trial] = question if before is None else _joined(before, question)
-        content = [dataclasses.asdict(question) for question in asked.values()]
-        self._change(_QUESTIONS, content)
+        self._questions(self._made()).replace([dataclasses.asdict(question) for question in asked.values()])
 
     def add(self, record: RepeatRecord) -> None:
         """Write a run that is over, in one transaction."""
@@ -158,18 +158,41 @@ class Ledger:
         self._storage.create_new_trial(self._made(), template_trial=trial)
 
     def note_teacher(self, test_accuracy: float) -> None:
-        self._change(_TEACHER, test_accuracy)
+        study_id = self._made()
+        before, _ = self._teacher(study_id)
+        for attribute, content in change(_TEACHER, before, test_accuracy).items():
+            self._storage.set_study_user_attr(study_id, attribute, content)
+
+    def left_out(self) -> list[Loss]:
+        """What was asked, and the teacher's accuracy, where they are not what was written: both can be had again."""
+        study_id = self._find()
+        if study_id is None:
+            return []
+        _, reason = self._teacher(study_id)
+        drop = partial(self._forget_teacher, study_id)
+        lost = [Loss(what="the teacher's accuracy on the test split", reason=reason, drop=drop)] if reason else []
+        return [*self._questions(study_id).losses(), *lost]
 
     def _read(self, trial: FrozenTrial) -> RepeatRecord:
         with legible(self.name, f"run {trial.number} on fresh seeds"):
             return _record(trial)
 
-    def _change(self, name: str, value: Any) -> None:
-        study_id = self._made()
-        with legible(self.name, "what was asked"):
-            before = held(self._storage.get_study_user_attrs(study_id), name)
-        for attribute, content in change(name, before, value).items():
-            self._storage.set_study_user_attr(study_id, attribute, content)
+    def _questions(self, study_id: int) -> Book[Question]:
+        return Book(self._storage, study_id, _QUESTIONS, Question.from_json)
+
+    def _teacher(self, study_id: int) -> tuple[float | None, str | None]:
+        """The teacher's accuracy, None where it is not known, and why it is left out where it is."""
+        try:
+            accuracy = held(self._storage.get_study_user_attrs(study_id), _TEACHER)
+        except (ValueError, TypeError) as error:
+            return None, str(error)
+        if accuracy is not None and not is_number(accuracy):
+            return None, f"it is {accuracy!r}"[:100]
+        return accuracy, None
+
+    def _forget_teacher(self, study_id: int) -> None:
+        for attribute in (beside(_TEACHER), _TEACHER):
+            self._storage.set_study_user_attr(study_id, attribute, None)
 
     def _find(self) -> int | None:
         names = {study.study_name: study._study_id for study in self._storage.get_all_studies()}

@@ -31,7 +31,7 @@ from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, study_names
+from kdsearch.store import Store, is_stored
 from kdsearch.study import Source, Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.watching import Rhythm
@@ -81,7 +81,7 @@ def search(
         database, lease = driving
         storage = database.cached()
         planned = draft(source, workspace, study)
-        store = Store(storage, study.name) if study.name in study_names(storage) else None
+        store = Store(storage, study.name) if is_stored(storage, study.name) else None
         if store is not None:
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
@@ -91,6 +91,7 @@ def search(
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine.name == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
+            _note_losses(store, tell)
             _note_surroundings(store, engine, tell)
             with _measuring(prepared, store.facts) as teacher_accuracy:
                 driver = Driver(
@@ -132,13 +133,20 @@ def confirm_study(
     with only_driver(workspace.study(study.name)), _driven(url, study.name, create, tell, stopping) as driving:
         storage = driving[0].cached()
         planned = draft(source, workspace, study)
-        store = None if create and study.name not in study_names(storage) else Store(storage, study.name)
+        store = None if create and not is_stored(storage, study.name) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
         workers_of = partial(engine.workers_for, most=None)
         with _made_ready(planned, workers_of, tell, stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
             then(replace(prepared, facts=store.facts), store, executor)
+
+
+def _note_losses(store: Store, tell: Listener) -> None:
+    """Say what of the study's account is left out; its trials are not touched by that."""
+    if lost := store.left_out():
+        said = "; ".join(f"{one.what}: {one.reason}" for one in lost)
+        tell(Note(f"left out of the account ({said}); `kdsearch doctor {store.facts.name} --repair` drops it"))
 
 
 def _note_surroundings(store: Store, engine: Engine, tell: Listener) -> None:

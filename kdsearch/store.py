@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch import entries
+from kdsearch.bookkeeping import Book, Loss
 from kdsearch.driving import holder_of
 from kdsearch.facts import FACTS, kept, noted, stated
 from kdsearch.ledger import Ledger
@@ -25,7 +26,7 @@ from kdsearch.mistakes import Mistake
 from kdsearch.plain import from_json
 from kdsearch.records import FORMAT, Inherited, Session, Spent, StudyFacts, TrialRecord
 from kdsearch.study import OBJECTIVES, check_name
-from kdsearch.sums import change, held
+from kdsearch.sums import beside
 from kdsearch.surroundings import Surroundings
 
 CONDEMNED = "kdsearch_condemned"
@@ -37,6 +38,19 @@ def study_names(storage: BaseStorage) -> list[str]:
     """The studies by name; their ledgers, which have a slash in their names, are none."""
     with legible():
         return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
+
+
+def is_stored(storage: BaseStorage, name: str) -> bool:
+    """Whether there is a study of this name, of whomever; one whose creation was interrupted is none yet."""
+    return name in study_names(storage) and _half_made(storage, name) is None
+
+
+def _half_made(storage: BaseStorage, name: str) -> int | None:
+    """The id of what an interrupted `Store.create` left: a name, without trials, with at most the facts' sums."""
+    for study in storage.get_all_studies():
+        if study.study_name == name and not study.system_attrs and study.user_attrs.keys() <= {beside(FACTS)}:
+            return study._study_id if storage.get_n_trials(study._study_id) == 0 else None
+    return None
 
 
 class Store:
@@ -59,7 +73,8 @@ class Store:
                 f"`kdsearch delete {name}` removes what is left of it"
             )
         if FACTS not in attributes:
-            raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
+            begun = ", or run it where its creation was interrupted" if _half_made(storage, name) is not None else ""
+            raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name{begun}")
         with legible(name):
             content = kept(attributes)
             if content.get("format") != FORMAT:
@@ -70,6 +85,9 @@ class Store:
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
+        """A new study, which its facts make one: they are written last. Whoever creates it holds its lease."""
+        if (begun := _half_made(storage, facts.name)) is not None:
+            storage.delete_study(begun)
         directions = [
             StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
             for name in facts.objectives
@@ -130,11 +148,11 @@ class Store:
         return record
 
     def unreadable(self) -> Iterator[tuple[str, Mistake]]:
-        """What of the study is not as kdsearch wrote it: each trial of which that is so, its account, its ledger."""
+        """What of the study is not as kdsearch wrote it and cannot be left out: each trial of which that is so, the
+        runs of its ledger.
+        """
         parts: list[tuple[str, Callable[[], object]]] = [
             *((f"trial {trial.number}", partial(self._read, trial)) for trial in self.frozen_trials()),
-            ("the study's account", self.sessions),
-            ("what the study was made with", self.surroundings),
             ("the ledger", self.ledger.read),
         ]
         for what, read in parts:
@@ -181,12 +199,14 @@ class Store:
         curve: list[dict[str, Any]],
         spent: Spent,
     ) -> None:
-        self._set(number, result=entries.result(curve, spent, measured, values=list(values)))
+        whole = entries.result(curve, spent, measured, values=list(values), inherited=self._inherited(number))
+        self._set(number, result=whole)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.COMPLETE, values)
 
     def fail(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
         said = reason[:2000]
-        self._set(number, reason=said, result=entries.result(curve, spent, reason=said))
+        whole = entries.result(curve, spent, reason=said, inherited=self._inherited(number))
+        self._set(number, reason=said, result=whole)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.FAIL)
 
     def prune(
@@ -194,7 +214,8 @@ class Store:
     ) -> None:
         """The budget ended while the trial waited at a rung; what it showed is kept, `standing` for the sampler."""
         shown = list(standing) if standing is not None else None
-        whole = entries.result(curve, spent, reason=reason, standing=shown)
+        inherited = self._inherited(number)
+        whole = entries.result(curve, spent, reason=reason, standing=shown, inherited=inherited)
         self._set(number, reason=reason, result=whole, standing=shown)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
@@ -204,35 +225,49 @@ class Store:
 
     def inherits(self, number: int, inherited: Inherited | None) -> None:
         """What another trial trained of this one; None where it is trained anew after all."""
-        before = self.record(number).inherited
-        self._set(number, **change("inherited", _plain(before), _plain(inherited)))
+        self._set(number, inherited=dataclasses.asdict(inherited) if inherited is not None else None)
 
     def sessions(self) -> list[Session]:
-        """The study's runs so far, each written when it ended."""
+        """The study's runs so far, each written when it ended; without those that `left_out` names."""
         with legible(self.facts.name, "its sessions"):
-            attributes = self._storage.get_study_user_attrs(self._id)
-            return [from_json(Session, session) for session in held(attributes, _SESSIONS, [])]
+            return self._sessions.entries()
 
     def add_session(self, session: Session) -> None:
-        before = [_plain(one) for one in self.sessions()]
-        self._note(change(_SESSIONS, before or None, [*before, _plain(session)]))
+        self._sessions.append(dataclasses.asdict(session))
 
     def surroundings(self) -> list[Surroundings]:
-        """In what the study was run, one for each change, in order; none of studies of older versions."""
+        """In what the study was run, one for each change, in order; none of studies of older versions, and without
+        those that `left_out` names.
+        """
         with legible(self.facts.name, "what it was made with"):
-            attributes = self._storage.get_study_user_attrs(self._id)
-            return [from_json(Surroundings, one) for one in held(attributes, _MADE_WITH, [])]
+            return self._made_with.entries()
 
     def note_surroundings(self, now: Surroundings) -> None:
         """Add these, unless the last are the same. An attribute of its own: older versions read the study as before."""
         known = self.surroundings()
         if not known or known[-1] != now:
-            before = [_plain(one) for one in known]
-            self._note(change(_MADE_WITH, before or None, [*before, _plain(now)]))
+            self._made_with.append(dataclasses.asdict(now))
+
+    def left_out(self) -> list[Loss]:
+        """What of the study's bookkeeping is not as kdsearch wrote it: nothing else depends on it."""
+        with legible(self.facts.name, "its account"):
+            return [*self._sessions.losses(), *self._made_with.losses(), *self.ledger.left_out()]
+
+    @property
+    def _sessions(self) -> Book[Session]:
+        return Book(self._storage, self._id, _SESSIONS, partial(from_json, Session), apart=True)
+
+    @property
+    def _made_with(self) -> Book[Surroundings]:
+        return Book(self._storage, self._id, _MADE_WITH, partial(from_json, Surroundings))
 
     def _note(self, attrs: Mapping[str, Any]) -> None:
         for name, value in attrs.items():
             self._storage.set_study_user_attr(self._id, name, value)
+
+    def _inherited(self, number: int) -> Any:
+        """As it is stored, to be sealed with what became of the trial."""
+        return self._storage.get_trial(self._trial_id(number)).user_attrs.get("inherited")
 
     def _set(self, number: int, **attrs: Any) -> None:
         for name, value in attrs.items():
@@ -240,10 +275,6 @@ class Store:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
-
-
-def _plain(value: Inherited | Session | Surroundings | None) -> dict[str, Any] | None:
-    return dataclasses.asdict(value) if value is not None else None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from kdsearch.lease import AtWorkError, only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database, open_storage
 from kdsearch.store import Store
+from kdsearch.upkeep import deleting
 from kdsearch.upkeep.deleting import delete_study
 from kdsearch.upkeep.doctor import diagnose
 from kdsearch.upkeep.garbage import collect_garbage
@@ -121,6 +122,21 @@ def test_a_driver_that_slept_while_its_study_was_deleted_is_told_and_harms_nothi
     assert ["whether it lives" in said[0], "taking over" in said[1]] == [True, True]
     assert {trial.state for trial in other.get_all_trials(anew)} == {TrialState.RUNNING}
     assert not any(trial.user_attrs for trial in other.get_all_trials(anew))
+
+
+def test_two_who_delete_a_study_from_two_workspaces_both_come_to_an_end(tracked, tmp_path, monkeypatch):
+    root = shutil.copytree(tracked.root.parent / "copied", tmp_path / "runs")
+    url, alone = Workspace(root).storage_url, deleting.alone
+
+    def late(*args, **options):
+        monkeypatch.setattr(deleting, "alone", alone)
+        assert any("trials from the database" in line for line in delete_study("small", workspace=root))
+        return alone(*args, **options)
+
+    monkeypatch.setattr(deleting, "alone", late)
+    said = delete_study("small", workspace=tmp_path / "other", storage=url)
+    assert "removed 0 trials from the database" in said
+    assert Rows(open_database(url, create=False)).all_names() == {}
 
 
 def test_a_study_is_deleted_whole_beside_others_and_restored_again(tracked, tmp_path, monkeypatch):

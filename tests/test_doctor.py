@@ -22,6 +22,7 @@ from kdsearch.signal_files import SignalFiles
 from kdsearch.store import Store
 from kdsearch.upkeep.checksums import damaged
 from kdsearch.upkeep.doctor import diagnose
+from kdsearch.upkeep.packing import archive_study
 from kdsearch.workspace import Workspace
 
 pytestmark = pytest.mark.xdist_group("upkeep")  # the search that they share is made by one process, once
@@ -160,6 +161,26 @@ def test_rows_that_cannot_be_read_and_a_torn_database_are_named(root):
     content[4096:] = bytes(len(content) - 4096)
     (root / "optuna.db").write_bytes(content)
     assert "database damaged" in kinds(diagnose(workspace=root))
+
+
+def test_rows_are_looked_at_where_the_files_are_in_another_workspace(root, tmp_path):
+    url = Workspace(root).storage_url
+    storage = open_storage(url, create=False)
+    study = storage.get_study_id_from_name("small")
+    sessions = storage.get_study_user_attrs(study)["sessions"]
+    storage.set_study_user_attr(study, "sessions", [{**sessions[0], "epochs": 12345}, *sessions[1:]])
+    (tmp_path / "other").mkdir()
+    other = {"track": False, "workspace": tmp_path / "other", "storage": url}
+    found = diagnose("small", **other)
+    assert [flaw.kind for flaw in found.left] == ["account damaged", "folder missing"]
+    assert not found.clean and diagnose("small", repair=True, **other).clean
+    assert len(Store(storage, "small").sessions()) == len(sessions) - 1
+    with pytest.raises(Mistake, match="lack the students of 2 complete trials; name the workspace"):
+        archive_study("small", tmp_path / "small.zip", workspace=tmp_path / "other", storage=url)
+    with sqlite3.connect(root / "optuna.db") as database:
+        database.execute("update trial_user_attributes set value_json = '{\"a\": 1}' where key = 'known'")
+    assert {"rows damaged"} == set(kinds(diagnose("small", **other)))
+    assert list((tmp_path / "other").iterdir()) == [], "no lock either"
 
 
 def test_the_ledger_of_a_study_that_is_gone_is_removed(root):

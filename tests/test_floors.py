@@ -26,8 +26,8 @@ FLOORS = {
     3: ["recipe"],
     4: ["screening", "space", "study", "trial"],
     5: [
-        "accounting", "attempts", "budget", "confirm", "database", "driver", "driving", "endings", "entries",
-        "events", "executors", "executors.", "export", "export.", "facts", "features", "findings", "history",
+        "accounting", "attempts", "bookkeeping", "budget", "confirm", "database", "driver", "driving", "endings",
+        "entries", "events", "executors", "executors.", "export", "export.", "facts", "features", "findings", "history",
         "intake", "keeping", "ledger", "legible", "mirror", "opening", "outlook", "pausing", "pool", "prepare",
         "queueing", "records", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
         "tracking.", "underway",
@@ -53,7 +53,7 @@ HOMES = {
     },
     "optuna": {
         *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
-        *("entries", "opening", "queueing"),
+        *("bookkeeping", "entries", "opening", "queueing"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
         *("upkeep.rows", "upkeep.transcript"),
     },

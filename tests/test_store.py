@@ -4,18 +4,20 @@ import json
 import re
 import shutil
 import sqlite3
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 
 from kdsearch.ledger import Arm, Question, RepeatRecord
 from kdsearch.legible import IllegibleError
+from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database, open_storage
 from kdsearch.records import Inherited, Session, StudyFacts
-from kdsearch.store import Store
+from kdsearch.store import Store, is_stored
 from kdsearch.surroundings import Surroundings
-from kdsearch.upkeep.against import of_the_facts, of_the_rows
+from kdsearch.upkeep.against import of_the_account, of_the_facts, of_the_rows
 from kdsearch.upkeep.rows import Rows
 
 FACTS = StudyFacts(
@@ -74,6 +76,7 @@ def made(tmp_path_factory):
     store.add(**GIVEN, screened="too large 7")
     store.add(params={}, distributions={}, system_attrs={}, attrs={}, failed="raised 7")
     store.complete(0, [0.5, 2573], {"accuracy": 0.5, "parameters": 2573}, [LINE], {"distil": 0.5})
+    store.inherits(1, Inherited(kind="trial", trial=0, epochs=5))
     store.prune(1, "waits 7", [LINE], {"distil": 0.5}, [0.25, 2573])
     store.fail(2, "fails 7", [LINE], {"distil": 0.5})
     store.inherits(3, Inherited(kind="start", trial=0, epochs=5))
@@ -113,9 +116,7 @@ def test_what_was_written_is_read(made):
 def test_rows_of_older_versions_have_no_sums_and_are_read_all_the_same(made, tmp_path):
     shutil.copy(made, tmp_path / "optuna.db")
     with sqlite3.connect(tmp_path / "optuna.db") as database:
-        database.execute(
-            "delete from trial_user_attributes where key in ('added', 'began_ms', 'sum', 'inherited_sums')"
-        )
+        database.execute("delete from trial_user_attributes where key in ('added', 'began_ms', 'sum')")
         database.execute("delete from study_user_attributes where key like '%_sums'")
         for trial, text in database.execute(
             "select trial_id, value_json from trial_user_attributes where key = 'result'"
@@ -140,13 +141,9 @@ DAMAGES = [
     *(("reason", TRIAL, "reason", trial) for trial in (2, 3, 6)),
     ("standing", TRIAL, "standing", 2),
     ("screened", TRIAL, "screened", 5),
-    ("inherited", TRIAL, "inherited", 4),
+    ("inherited", TRIAL, "inherited", 2),
     ("it", TRIAL, "added", 4),
     ("kdsearch", STUDY, "kdsearch", None),
-    ("sessions", STUDY, "sessions", None),
-    ("made_with", STUDY, "made_with", None),
-    ("questions", STUDY, "questions", None),
-    ("teacher_test_accuracy", STUDY, "teacher_test_accuracy", None),
     ("run 0", TRIAL, "run", 7),
     ("params", "trial_params set param_value = 3 where param_name = 'width' and trial_id = {2}", "params", 4),
     ("params", "trial_params set param_value = 0 where param_name = 'start' and trial_id = {2}", "params", 4),
@@ -190,7 +187,89 @@ def test_a_digit_that_was_altered_is_named_by_reading_and_by_doctor(made, tmp_pa
 
 def read_all(path):
     store = opened(path)
-    return store.records(), store.sessions(), store.surroundings(), store.ledger.read()
+    return store.records(), store.ledger.read()
+
+
+def bookkeeping(store):
+    ledger = store.ledger.read()
+    return [*store.sessions(), *store.surroundings(), *ledger.questions, ledger.teacher_test_accuracy]
+
+
+@pytest.mark.parametrize("key", ["sessions", "made_with", "questions", "teacher_test_accuracy"])
+@pytest.mark.parametrize("torn", [None, "5", '[{"began_ms": 5}, 7]'])
+def test_bookkeeping_that_was_altered_is_left_out_named_and_dropped_and_stops_nothing(made, tmp_path, key, torn):
+    if key == "teacher_test_accuracy" and torn == "5":
+        torn = '"5"'
+    shutil.copy(made, tmp_path / "optuna.db")
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        where = f"where key = '{key}'"
+        (text,) = database.execute(f"select value_json from study_user_attributes {where}").fetchone()
+        database.execute(f"update study_user_attributes set value_json = ? {where}", [torn or flipped(text)])
+    store, whole = opened(tmp_path / "optuna.db"), bookkeeping(opened(made))
+    assert list(store.unreadable()) == []
+    left = [one for one in bookkeeping(store) if one is not None]
+    assert len(left) < len(whole) and all(one in whole for one in left)
+    flaws = list(of_the_account(store))
+    assert flaws and all(("teacher" if key.startswith("teacher") else key) in flaw.what for flaw in flaws)
+    for flaw in flaws:
+        flaw.mend()
+    assert store.left_out() == []
+    assert [one for one in bookkeeping(store) if one is not None] == left
+    store.add_session(whole[0])
+    store.note_surroundings(replace(whole[2], threads=2))
+    store.ledger.note_teacher(0.75)
+    assert store.left_out() == []
+
+
+def test_what_the_version_before_adds_and_alters_without_sums_is_taken_as_it_is(made, tmp_path):
+    shutil.copy(made, tmp_path / "optuna.db")
+    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}", create=False)
+    store = opened(tmp_path / "optuna.db")
+    before = store.sessions()
+    study = storage.get_study_id_from_name("small")
+    later = [*map(asdict, before), {**asdict(before[0]), "began_ms": 19, "workers": 2}]
+    storage.set_study_user_attr(study, "sessions", later)
+    ledger = storage.get_study_id_from_name(store.ledger.name)
+    (question,) = store.ledger.read().questions
+    storage.set_study_user_attr(ledger, "questions", [asdict(replace(question, seeds=(0, 1, 2)))])
+    shared = Inherited(kind="start", trial=1, epochs=2)
+    running = storage.get_trial_id_from_study_id_trial_number(study, 3)
+    storage.set_trial_user_attr(running, "inherited", asdict(shared))
+    assert (list(store.unreadable()), store.left_out()) == ([], [])
+    assert store.ledger.read().questions[0].seeds == (0, 1, 2)
+    assert store.record(3).inherited == shared
+    store.add_session(before[0])
+    assert [one.began_ms for one in store.sessions()] == [17, 18, 19, 17]
+    assert storage.get_study_user_attrs(study)["sessions"][:3] == later, "the version before reads them yet"
+    assert storage.get_study_user_attrs(study)["sessions_sums"][2] is None
+
+
+def test_facts_that_the_version_before_completed_are_read_and_those_completed_here_are_strict(tmp_path):
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    storage, unmeasured = open_storage(url, create=True), {**FACTS.teacher, "accuracy": float("nan")}
+    store = Store.create(storage, replace(FACTS, teacher=unmeasured))
+    study = storage.get_study_id_from_name("small")
+    storage.set_study_user_attr(study, "kdsearch", asdict(FACTS))
+    assert opened(tmp_path / "optuna.db").facts == FACTS
+    store.note_teacher_accuracy(0.5)
+    storage.set_study_user_attr(study, "kdsearch", asdict(FACTS))
+    with pytest.raises(IllegibleError, match="kdsearch is not what was written"):
+        opened(tmp_path / "optuna.db")
+
+
+@pytest.mark.parametrize("written", [(), ("kdsearch_sums",)])
+def test_a_study_whose_creation_was_killed_is_created_anew(tmp_path, written):
+    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}", create=True)
+    study = storage.create_new_study([StudyDirection.MINIMIZE], "small")
+    for name in written:
+        storage.set_study_user_attr(study, name, ["", ""])
+    with pytest.raises(Mistake, match="run it where its creation was interrupted"):
+        Store(storage, "small")
+    assert not is_stored(storage, "small")
+    assert Store.create(storage, FACTS).facts == FACTS
+    assert is_stored(storage, "small")
+    storage.set_study_user_attr(storage.create_new_study([StudyDirection.MINIMIZE], "theirs"), "theirs", 1)
+    assert is_stored(storage, "theirs"), "another program's"
 
 
 def flipped(text):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from kdsearch.bookkeeping import Loss
 from kdsearch.ledger import Confirmed
 from kdsearch.legible import IllegibleError
 from kdsearch.records import StudyFacts, TrialRecord
@@ -48,9 +49,28 @@ def of_the_facts(rows: Rows, name: str | None) -> Iterator[Flaw]:
 
 
 def of_the_rows(store: Store) -> Iterator[Flaw]:
-    """Trials, runs on fresh seeds and accounts that cannot be read."""
+    """Trials and runs on fresh seeds that cannot be read."""
     for what, error in store.unreadable():
         yield _unreadable(store.facts.name, what, error.reason if isinstance(error, IllegibleError) else str(error))
+
+
+def of_the_account(store: Store) -> Iterator[Flaw]:
+    """Runs, surroundings and questions that are left out: no trial depends on them."""
+    for lost in store.left_out():
+
+        def drop(lost: Loss = lost) -> str:
+            lost.drop()
+            return f"dropped {lost.what} from the database"
+
+        yield Flaw(
+            kind="account damaged",
+            level="warning",
+            what=f"{lost.what} is left out: {lost.reason}",
+            where=store.facts.name,
+            costs="what it said is not in the account of the study; its trials are whole",
+            remedy=f"kdsearch doctor {store.facts.name} --repair drops it",
+            mend=drop,
+        )
 
 
 def _unreadable(name: str, what: str, reason: str) -> Flaw:

@@ -42,21 +42,21 @@ def delete_study(
     rows = _rows(place, storage)
     folder = place.study(name)
     _check_ours(rows, name)
-    there = rows is not None and name in rows.all_names()
     if name in SHARED:
         raise Mistake(f"{folder} is shared by all studies of the workspace; it is not deleted with one")
-    if not there and folder not in study_folders(place.root) and not (place.artifacts / name).is_dir():
+    if not _stored(rows, name) and folder not in study_folders(place.root) and not (place.artifacts / name).is_dir():
         known = ", ".join(rows.ours()) if rows is not None else ""
         raise Mistake(f"there is no study {name!r} here; there are: {known or 'none'}")
     said: list[str] = []
-    # makes the folder where there is none
     with alone(rows.database, folder, tell=say, rhythm=rhythm) if rows is not None else only_driver(folder):
-        if rows is not None and there:
+        _check_ours(rows, name)  # who held it before us may have deleted it, and others taken its name
+        if rows is not None and _stored(rows, name):
             rows.condemn(name, "deleted")
         said += _forgotten(place, name)
-        with writable(folder):
-            shutil.rmtree(folder)
-        said.append(f"removed {folder}")
+        if folder.is_dir():
+            with writable(folder):
+                shutil.rmtree(folder)
+            said.append(f"removed {folder}")
         if rows is not None:
             said.append(f"removed {rows.erase(name)} trials from the database")
     if rows is not None:
@@ -71,6 +71,10 @@ def _rows(place: Workspace, storage: str | None) -> Rows | None:
     if storage is None and not (place.root / "optuna.db").exists():
         return None
     return Rows(open_database(storage or place.storage_url, create=False))
+
+
+def _stored(rows: Rows | None, name: str) -> bool:
+    return rows is not None and name in rows.all_names()
 
 
 def _check_ours(rows: Rows | None, name: str) -> None:

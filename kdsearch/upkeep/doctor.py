@@ -128,9 +128,6 @@ class _Examination:
     def _study(self, rows: Rows, store: Store, *, alone: bool) -> None:
         name, folder = store.facts.name, self._place.study(store.facts.name)
         self._studies.append(name)
-        if not folder.is_dir():
-            self._take_in(iter([_no_files(name, folder)]), False)
-            return
         with ExitStack() as stack:
             alive = not self._repair and at_work(rows.storage, folder)
             if self._repair:
@@ -147,6 +144,10 @@ class _Examination:
     def _flaws_of(self, rows: Rows, store: Store, folder: Path, alive: bool) -> Iterator[Flaw]:
         unreadable = list(against.of_the_rows(store))
         yield from unreadable
+        yield from against.of_the_account(store)
+        if not folder.is_dir():
+            yield _no_files(store.facts.name, folder)
+            return
         yield from checksums.damaged(folder, store.facts)
         if unreadable:
             return

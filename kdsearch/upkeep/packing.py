@@ -55,6 +55,7 @@ def archive_study(
         raise Mistake(f"{target} exists already; name another file")
     opened = Rows(open_database(storage or place.storage_url, create=False))
     store, folder = Store(opened.storage, name), place.study(name)
+    _check_files(store, folder)
     with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
         rows = Path(scratch) / ROWS
         ledger = store.ledger.name
@@ -65,6 +66,15 @@ def archive_study(
         with writable(target):
             write_atomically(target, lambda temporary: _write(temporary, target.name, name, sources))
     return target
+
+
+def _check_files(store: Store, folder: Path) -> None:
+    """Raise `Mistake` where the study has students and this workspace not even its folder."""
+    if not folder.is_dir() and (lacking := sum(record.state == "complete" for record in store.records())):
+        raise Mistake(
+            f"there is no {folder}, so the archive would lack the students of {lacking} complete trials; name the "
+            "workspace that has them with --workspace"
+        )
 
 
 @contextmanager

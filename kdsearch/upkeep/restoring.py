@@ -52,7 +52,10 @@ def restore_study(
                 beside = Path(tempfile.mkdtemp(prefix=f".restored-{name}-", dir=place.root))
             undo.callback(shutil.rmtree, beside, ignore_errors=True)
             archive.unpack(beside)
-        transcript = Transcript(beside / ROWS, name)
+        try:
+            transcript = Transcript(beside / ROWS, name)
+        except Mistake as mistake:
+            raise Mistake(f"the archive {file} is not restored: {mistake}") from None
         (beside / ROWS).unlink()
         _settle(place, rows, transcript, beside)
         undo.pop_all()

@@ -119,6 +119,14 @@ class Database(RDBStorage):
             if self._guard.claim is None:
                 raise
             raise UsurpedError from None
+        except UpdateFinishedTrialError:  # of a trial that another has ended, which Optuna sees before the guard does
+            if self._guard.claim is None or self._holds(self._guard.claim):
+                raise
+            raise UsurpedError from None
+
+    def _holds(self, claim: Claim) -> bool:
+        found = self.get_trial(claim.trial)
+        return found.state == TrialState.RUNNING and found.system_attrs.get(_TOKEN) == claim.token
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         def ask(again: bool) -> int:

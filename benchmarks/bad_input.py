@@ -21,7 +21,7 @@ from benchmarks.bad_files import write_data_files
 from benchmarks.bad_ground import Ground, kept_work, lost, made_ground
 from benchmarks.common import Figure, at_most, finish, options, say
 from kdsearch.prepare import draft
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.workspace import Workspace
 
 Maker = Callable[[Random, Path], bad_cases.Attempt]

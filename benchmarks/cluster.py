@@ -35,7 +35,7 @@ from kdsearch.executors import Executor, Job, Local
 from kdsearch.executors.ray import cluster
 from kdsearch.prepare import prepare
 from kdsearch.results import Results
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.trial import Progress, Seeds, Segment
 from kdsearch.workspace import Workspace
 

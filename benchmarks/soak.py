@@ -26,7 +26,8 @@ from benchmarks.virtual import Clock, Virtual
 from kdsearch import search
 from kdsearch.events import Happening, TrialEnded
 from kdsearch.progress import JsonLog
-from kdsearch.study import Source, Study
+from kdsearch.source import Source
+from kdsearch.study import Study
 from kdsearch.workspace import Workspace
 
 NAME = "soak"

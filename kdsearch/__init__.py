@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import confirm_study, open_study, run, status, studies, write_report
+    from kdsearch.api import confirm_study, open_study, run, status, studies
     from kdsearch.choice import Limits
     from kdsearch.comparing import compare_students
     from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kdsearch.predicting import predict
     from kdsearch.recipe import Recipe
     from kdsearch.repetition import train_recipe
+    from kdsearch.reporting import write_report
     from kdsearch.results import Results
     from kdsearch.saved import load
     from kdsearch.space import Trial
@@ -44,7 +45,6 @@ _HOMES = {
         "run",
         "status",
         "studies",
-        "write_report",
     ),
     "kdsearch.choice": ("Limits",),
     "kdsearch.comparing": ("compare_students",),
@@ -57,6 +57,7 @@ _HOMES = {
     "kdsearch.predicting": ("predict",),
     "kdsearch.recipe": ("Recipe",),
     "kdsearch.repetition": ("train_recipe",),
+    "kdsearch.reporting": ("write_report",),
     "kdsearch.results": ("Results",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),

@@ -1,4 +1,4 @@
-"""What users do with a study, as functions: run, confirm, list, status, report.
+"""What users do with a study, as functions: run, confirm, list, status.
 
 Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `runs`) and the database's URL (default:
 the workspace's own SQLite file).
@@ -6,11 +6,9 @@ the workspace's own SQLite file).
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -23,7 +21,7 @@ from kdsearch.confirm import confirm as confirm_plan
 from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
 from kdsearch.executors.engine import Engine
-from kdsearch.findings import findings_frame, of_member
+from kdsearch.findings import of_member
 from kdsearch.interrupts import interrupts
 from kdsearch.lease import driven
 from kdsearch.ledger import Confirmed
@@ -31,7 +29,8 @@ from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared
-from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts
+from kdsearch.reporting import mirrored_pages
 from kdsearch.results import Results
 from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
@@ -39,7 +38,7 @@ from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, study_names
 from kdsearch.stored import Where, confirmed_of, given, source_of, store_of
-from kdsearch.study import VARIED, Study, check_name
+from kdsearch.study import VARIED, Study
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 
@@ -290,70 +289,3 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         ],
         "findings": [dataclasses.asdict(finding) for finding in results.findings],
     }
-
-
-def write_report(
-    name: str,
-    *others: str,
-    to: Where | None = None,
-    ui: str | None = None,
-    workspace: Where | None = None,
-    storage: str | None = None,
-    complain: Callable[[str], None] = print,
-) -> Path:
-    """Write the study's page, by default to `reports/NAME/index.html`; gives its path. With `others` the page compares
-    the studies instead, by default in `reports/NAME-vs-OTHER`.
-
-    `ui` is the address of an MLflow UI, to which the trials then lead (default: MLFLOW_TRACKING_URI where that is a web
-    address; a server that is lost is told to `complain`, and the page is without links). Raises `Mistake`, also where
-    the folder holds what kdsearch did not write.
-    """
-    from kdsearch import report
-    from kdsearch.files import writable
-    from kdsearch.report.folders import check_ours
-
-    names = [name, *others]
-    for one in names:
-        check_name(one)
-    folder = Path(to) if to is not None else Path("reports") / "-vs-".join(names)
-    place = Workspace.chosen(workspace)
-    with writable(folder):
-        check_ours(folder)  # before the work is done
-    materials = [Results.of(store_of(one, place, storage)).material for one in names]
-    if others:
-        return report.write_comparison(materials, folder)
-    links = _links(place, materials[0].facts, ui, complain)
-    return report.write_report(dataclasses.replace(materials[0], links=links), folder)
-
-
-def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callable[[str], None]) -> dict[int, str]:
-    """The addresses of the trials' MLflow runs, none where no UI is known. One that was asked for must be there; a
-    tracking server that happens to be lost keeps no report from being written.
-    """
-    from kdsearch.tracking import run_links
-
-    if ui is not None:
-        return run_links(place, facts, ui)
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address.startswith(("http://", "https://")):
-        return {}
-    try:
-        return run_links(place, facts, address)
-    except Mistake as mistake:
-        complain(f"the report has no links to MLflow: {mistake}")
-        return {}
-
-
-def mirrored_pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
-    """What a study's own run in MLflow shows: its pages by file name."""
-    from kdsearch.report import growth_page, pareto_page
-
-    results = Results(facts, records, confirmed)
-    pages = {
-        "pareto.html": pareto_page(results.material),
-        "growth.html": growth_page(results.material),
-        "front.csv": results.front.to_csv(),
-    }
-    if results.findings:
-        pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
-    return pages

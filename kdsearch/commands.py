@@ -105,11 +105,11 @@ def _told_to(screen: "Screen") -> dict[str, Any]:
 
 def _report(arguments: argparse.Namespace, name: str, complain: "Callable[[str], None]") -> str | None:
     """Write the study's report; where its usual folder will not do, say so: what was trained is there all the same."""
-    from kdsearch import api
+    from kdsearch import reporting
     from kdsearch.mistakes import Mistake
 
     try:
-        return str(api.write_report(name, **where(arguments), complain=complain))
+        return str(reporting.write_report(name, **where(arguments), complain=complain))
     except Mistake as mistake:
         complain(f"no report was written: {mistake} (kdsearch report {name} --to DIR)")
         return None
@@ -203,9 +203,9 @@ def confirm(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from kdsearch import api
+    from kdsearch import reporting
 
-    print(api.write_report(*arguments.names, to=arguments.to, ui=arguments.ui, **where(arguments)))
+    print(reporting.write_report(*arguments.names, to=arguments.to, ui=arguments.ui, **where(arguments)))
     return DONE
 
 

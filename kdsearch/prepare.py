@@ -21,7 +21,8 @@ from kdsearch.recipe import Recipe
 from kdsearch.records import StudyFacts
 from kdsearch.screening import Screen
 from kdsearch.signals import Signals, check_room
-from kdsearch.study import Source, Study
+from kdsearch.source import Source
+from kdsearch.study import Study
 from kdsearch.teacher import Frozen, Untrained
 from kdsearch.threads import torch_threads
 from kdsearch.training import Epoch

@@ -29,10 +29,11 @@ from kdsearch.prepare import Draft, Prepared, draft
 from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.sampling import check_first
 from kdsearch.screening import check_space
+from kdsearch.source import Source
 from kdsearch.space import check_compatible, replay
 from kdsearch.stopping import Rule
 from kdsearch.store import Store, is_stored
-from kdsearch.study import Source, Study, rule_of
+from kdsearch.study import Study, rule_of
 from kdsearch.surroundings import Surroundings, last_difference
 from kdsearch.watching import Rhythm
 from kdsearch.workspace import Workspace

@@ -14,8 +14,9 @@ from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared, draft
 from kdsearch.records import StudyFacts
+from kdsearch.source import Source
 from kdsearch.store import Store
-from kdsearch.study import Source, Study
+from kdsearch.study import Study
 from kdsearch.workspace import Workspace
 
 Where = str | os.PathLike[str]

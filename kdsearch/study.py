@@ -1,24 +1,15 @@
-"""The study: the question a search answers, as one frozen value, and where it comes from.
-
-A study is a Python file with a function `study() -> Study`. Study files are code: running one runs what it says.
-"""
+"""The study: the question a search answers, as one frozen value."""
 
 import dataclasses
-import hashlib
-import importlib.util
-import inspect
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from kdsearch import markup
-from kdsearch.data.base import Data, Split
-from kdsearch.mistakes import Mistake, user_code
+from kdsearch import markup, smoke
+from kdsearch.data.base import Data
+from kdsearch.mistakes import Mistake
 from kdsearch.plain import is_number, is_whole
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
@@ -178,12 +169,12 @@ class Study:
         return dataclasses.replace(
             self,
             name=f"{self.name[:58]}-smoke",
-            data=lambda: _small(self.data()),
-            teacher=lambda data: [_short(teacher) for teacher in as_teachers(self.teacher(data))],
-            space=lambda trial: _brief(self.space(trial)),
-            starts=[_soon(start) for start in self.starts] if self.starts is not None else None,
+            data=lambda: smoke.fewer(self.data()),
+            teacher=lambda data: [smoke.short(teacher) for teacher in as_teachers(self.teacher(data))],
+            space=lambda trial: smoke.brief(self.space(trial)),
+            starts=[smoke.soon(start) for start in self.starts] if self.starts is not None else None,
             comparisons={
-                name: {label: _brief(recipe) for label, recipe in recipes.items()}
+                name: {label: smoke.brief(recipe) for label, recipe in recipes.items()}
                 for name, recipes in self.comparisons.items()
             },
             trials=min(self.trials, 4),
@@ -234,43 +225,6 @@ def _check_comparisons(comparisons: object) -> None:
                 raise Mistake(f"the comparison {name!r}: {label!r} must be a Recipe, got {type(recipe).__name__}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a study comes from, so that a worker can have it too: a file, or a pickle of our own driver's making.
-
-    Workers run the very text that the driver read, under the same module name: classes defined in a study file are the
-    same there, also where the file is edited while its study runs.
-    """
-
-    path: Path | None = None
-    text: str | None = field(default=None, repr=False)
-    pickled: bytes | None = field(default=None, repr=False)
-    smoke: bool = False
-
-    def __post_init__(self) -> None:
-        if self.path is not None:
-            object.__setattr__(self, "path", self.path.resolve())
-            if self.text is None:
-                object.__setattr__(self, "text", _read(self.path))
-
-    @classmethod
-    def of(cls, study: Study) -> "Source":
-        """For a study made in a script or a notebook rather than in a study file."""
-        import cloudpickle
-
-        return cls(pickled=cloudpickle.dumps(study))
-
-    def load(self) -> Study:
-        """The study. Raises `Mistake` for a file that is none, and `UserCodeError` for what its code raises."""
-        if self.path is not None and self.text is not None:
-            study = _run(self.path, self.text)
-        else:
-            import cloudpickle
-
-            study = cloudpickle.loads(self.pickled)
-        return study.smoke() if self.smoke else study
-
-
 def rule_of(stopping: str | Rule | None) -> Rule | None:
     """The rule itself, for a rule or its name; None for None and "none". Raises `Mistake` for an unknown name."""
     if stopping is None or stopping == "none":
@@ -287,72 +241,4 @@ def rule_of(stopping: str | Rule | None) -> Rule | None:
     return stopping
 
 
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise Mistake(
-            f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)"
-        )
-    try:
-        return importlib.util.decode_source(path.read_bytes())
-    except FileNotFoundError:
-        raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from") from None
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise Mistake(f"the study file {path} cannot be read as Python ({error})") from None
-
-
-def _run(path: Path, text: str) -> Study:
-    name = "kdsearch_study_" + hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()[:16]
-    module = sys.modules.get(name)
-    if module is None:
-        module = ModuleType(name)
-        module.__file__ = str(path)
-        sys.modules[name] = module  # before it runs: dataclasses and pickles look their module up
-        if str(path.parent) not in sys.path:
-            sys.path.append(str(path.parent))  # so that a study file may import its neighbours
-        try:
-            with user_code(f"the study file {path.name}"):
-                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - study files are code
-        except BaseException:
-            del sys.modules[name]
-            raise
-    make = getattr(module, "study", None)
-    if not callable(make):
-        raise Mistake(f"{path} has no function study(); it must define study() -> kdsearch.Study")
-    with user_code(f"study() in {path.name}"):
-        study = make()
-    if not isinstance(study, Study):
-        raise Mistake(f"study() in {path} must return a kdsearch.Study, got {type(study).__name__}")
-    return study if study.card else dataclasses.replace(study, card=inspect.cleandoc(module.__doc__ or ""))
-
-
-def _small(data: Data) -> Data:
-    def few(split: Split, examples: int) -> Split:
-        head = split.head(max(examples, 20 * data.classes))
-        # a random part could lack a rare class, which Data would refuse
-        return head if len(head.labels.unique()) == data.classes else split
-
-    return dataclasses.replace(
-        data,
-        name=f"{data.name}-smoke",
-        train=few(data.train, 512),
-        validation=few(data.validation, 256),
-        test=few(data.test, 256),
-    )
-
-
-def _short(teacher: Teacher) -> Teacher:
-    return dataclasses.replace(teacher, epochs=min(teacher.epochs, 2))
-
-
-def _soon(start: Start | None) -> Start | None:
-    return dataclasses.replace(start, epochs=1) if start is not None else None
-
-
-def _brief(recipe: Recipe) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        return recipe
-    start = _soon(recipe.start)
-    return dataclasses.replace(recipe, start=start, epochs=2 if start is not None else 1)
-
-
-__all__ = ["OBJECTIVES", "SAMPLERS", "Objective", "Source", "Study", "Trial"]
+__all__ = ["OBJECTIVES", "SAMPLERS", "Objective", "Study", "Trial"]

@@ -13,7 +13,7 @@ from benchmarks.bad_files import write_data_files
 from benchmarks.bad_ground import STUDY, called, commanded, kept_work, lost, made_ground
 from kdsearch import Distil, Mistake
 from kdsearch.prepare import draft
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.workspace import Workspace
 
 

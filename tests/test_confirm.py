@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from kdsearch import api, cli, evidence, taking
+from kdsearch import api, cli, evidence, reporting, taking
 from kdsearch.confirm import alone
 from kdsearch.events import Note, RepeatEnded, RepeatsBegan
 from kdsearch.findings import of_member
@@ -106,7 +106,7 @@ def test_a_run_is_what_advance_gives_for_the_fresh_seed_and_reads_the_test_split
     record = results.confirmed.records[0]
     from kdsearch.confirm import recipe_of
     from kdsearch.prepare import prepare
-    from kdsearch.study import Source
+    from kdsearch.source import Source
     from kdsearch.workspace import Workspace
 
     ready = prepare(Source(path=place[0]), Workspace.chosen(place[1]))
@@ -376,10 +376,10 @@ def test_the_card_of_an_export_has_the_confirmed_figures(place, tmp_path):
 
 
 def test_the_report_shows_intervals_verdicts_and_no_promise(place, tmp_path):
-    before = api.write_report("small", workspace=place[1], to=tmp_path / "a").read_text()
+    before = reporting.write_report("small", workspace=place[1], to=tmp_path / "a").read_text()
     assert "Nothing is confirmed on fresh seeds" in before
     confirm(place)
-    after = api.write_report("small", workspace=place[1], to=tmp_path / "b").read_text()
+    after = reporting.write_report("small", workspace=place[1], to=tmp_path / "b").read_text()
     assert "On fresh seeds, on the test split" in after
     assert "the same student alone" in after
     assert "Nothing is confirmed" not in after

@@ -120,7 +120,7 @@ def test_damage_of_every_kind_is_found_repaired_and_found_no_more_and_the_study_
 
 
 def searched_data(searched):
-    from kdsearch.study import Source
+    from kdsearch.source import Source
 
     return Source(path=searched.path).load().data()
 

@@ -14,8 +14,8 @@ from kdsearch.executors.engine import Engine
 from kdsearch.history import Tried
 from kdsearch.mistakes import Mistake
 from kdsearch.search import search as drive
+from kdsearch.source import Source
 from kdsearch.stopping import MOASHA
-from kdsearch.study import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 

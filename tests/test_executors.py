@@ -18,8 +18,8 @@ from kdsearch.executors import Inline, Local, LostError
 from kdsearch.executors.base import Job
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import prepare
+from kdsearch.source import Source
 from kdsearch.space import replay
-from kdsearch.study import Source
 from kdsearch.trial import Failed, Progress, Seeds, Segment, advance
 from kdsearch.workspace import Workspace
 from tests.clusters import on_ray

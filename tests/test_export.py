@@ -15,8 +15,8 @@ from kdsearch.export.subject import kept
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import read_card, write_card
+from kdsearch.source import Source
 from kdsearch.stored import prepared_of, store_of
-from kdsearch.study import Source
 from kdsearch.training import StopRequestedError
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study

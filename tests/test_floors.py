@@ -24,7 +24,7 @@ FLOORS = {
     ],
     2: ["stages", "stages."],
     3: ["recipe"],
-    4: ["screening", "space", "study", "trial"],
+    4: ["screening", "smoke", "source", "space", "study", "trial"],
     5: [
         "accounting", "attempts", "bookkeeping", "budget", "confirm", "database", "driver", "driving", "endings",
         "entries", "events", "executors", "executors.", "export", "export.", "facts", "features", "findings", "history",
@@ -37,7 +37,7 @@ FLOORS = {
         "summary",
     ],
     7: [
-        "__main__", "api", "cli", "commands", "console", "dashboard", "figures", "predicting", "repetition", "serving",
+        "__main__", "api", "cli", "commands", "console", "dashboard", "figures", "repetition", "reporting", "serving",
         "student_commands", "tables", "taking", "template", "ui", "upkeep", "upkeep.",
     ],
 }  # fmt: skip

@@ -14,7 +14,7 @@ from kdsearch.export import FORMATS
 from kdsearch.files import file_sha256
 from kdsearch.records import StudyFacts
 from kdsearch.saved import read_card
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.tracking.promotion import Standing, judged
 from kdsearch.tracking.registry import register
 from kdsearch.workspace import Workspace

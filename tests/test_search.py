@@ -15,8 +15,8 @@ from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.opening import open_storage
 from kdsearch.search import search as drive
+from kdsearch.source import Source
 from kdsearch.store import Store
-from kdsearch.study import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import with_moods, write_study
 

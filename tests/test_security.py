@@ -52,9 +52,9 @@ RUNS_CODE = re.compile(
 BANNED_MODULES = {"dill", "marshal", "shelve", "joblib", "runpy", "yaml", "telnetlib", "xmlrpc"}
 
 ALLOWED = {
-    ("study.py", "exec"): "study files are code, and are said to be",
-    ("study.py", "compile"): "study files are code, and are said to be",
-    ("study.py", "cloudpickle.loads"): "a study made in a notebook, from the driver to its own workers, in memory",
+    ("source.py", "exec"): "study files are code, and are said to be",
+    ("source.py", "compile"): "study files are code, and are said to be",
+    ("source.py", "cloudpickle.loads"): "a study made in a notebook, from the driver to its own workers, in memory",
     ("executors/worker.py", "cloudpickle.loads"): "the driver's job and segments, over the pool's own pipe",
     ("executors/local.py", "cloudpickle.loads"): "what our own workers give back, over the pool's own pipe",
     ("executors/ray_outcome.py", "cloudpickle.loads"): "what workers give back, over Ray, whose members run code",

@@ -51,7 +51,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """Not to be altered."""
     from kdsearch.executors.engine import Engine
     from kdsearch.search import search
-    from kdsearch.study import Source
+    from kdsearch.source import Source
     from kdsearch.workspace import Workspace
 
     folder = tmp_path_factory.mktemp("upkept")

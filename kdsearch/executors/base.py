@@ -17,7 +17,8 @@ from kdsearch.mistakes import DiskError, Mistake, user_code
 from kdsearch.processes import BlamelessError as BlamelessError
 from kdsearch.processes import LostError as LostError  # one class for all engines
 from kdsearch.signals import Signals
-from kdsearch.study import Source, Study
+from kdsearch.source import Source
+from kdsearch.study import Study
 from kdsearch.teacher import Frozen, freeze
 from kdsearch.training import DivergedError, Epoch
 from kdsearch.trial import Failed, Progress, Segment, advance

@@ -18,7 +18,7 @@ from kdsearch.files import file_sha256, tensors_sha256, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.surroundings import versions
 
 FORMAT = 1

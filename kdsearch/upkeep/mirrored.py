@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from kdsearch.api import mirrored_pages
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.reporting import mirrored_pages
 from kdsearch.tracking import Discrepancy, Mirror, discrepancies, holds, remove
 from kdsearch.upkeep.flaw import Flaw
 from kdsearch.workspace import Workspace

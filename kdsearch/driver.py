@@ -94,7 +94,9 @@ class Driver:
         try:
             stopped = self._work()
         except BaseException as error:
-            self._tell(self._ended(str(error), interrupted=isinstance(error, KeyboardInterrupt), raised=True))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            why = "it was interrupted; the same command goes on" if interrupted else str(error)
+            self._tell(self._ended(why, interrupted=interrupted, raised=True))
             raise
         ended = self._ended(stopped, interrupted=self._asked_to_stop(), raised=False)
         self._tell(ended)

@@ -5,6 +5,7 @@ from optuna.trial import TrialState
 from kdsearch.budget import Meter
 from kdsearch.events import Listener, Note, TrialEnded, TrialWaits
 from kdsearch.keeping import Keeper
+from kdsearch.mistakes import DiskError
 from kdsearch.patience import UnansweredError
 from kdsearch.pausing import Pauses
 from kdsearch.sampling import Proposals
@@ -60,7 +61,7 @@ class Endings:
         values = [measured[objective] for objective in self._objectives]
         try:
             self._store.complete(number, values, measured, trial.curve, trial.rounded())
-        except UnansweredError:
+        except (UnansweredError, DiskError):
             self._keeper.keep(number, trial)  # at its end: the next run has but to measure it
             raise
         self._proposals.told(number, TrialState.COMPLETE, values)

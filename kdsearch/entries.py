@@ -26,6 +26,8 @@ _PARAMS, _RANGES, _SYSTEM = "params", "ranges", "system_attrs"
 _OF_A_RANGE = attrgetter("low", "high", "log", "step")
 _WRITTEN = ("recipe", "described", "fingerprint", "proposed", "seeds", "known")
 _FIXED = {*_WRITTEN, "screened", "began_ms", "ended_ms"}
+_WITH_REASON = (TrialState.PRUNED, TrialState.FAIL)
+"""Of another state a reason is what a driver wrote before it was killed, and another then led the trial to its end."""
 _OF_THE_END = ("reason", "standing", _INHERITED)
 
 
@@ -58,7 +60,7 @@ def read(trial: FrozenTrial) -> TrialRecord:
     """Raises `ValueError`, `TypeError` or `KeyError`, with the name of what is not as kdsearch wrote it."""
     attrs = trial.user_attrs
     _check_begun(trial)
-    ended = _result(trial) if _RESULT in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
+    ended = _ended(trial)
     inherited = attrs.get(_INHERITED)
     record = from_json(
         TrialRecord,
@@ -72,7 +74,7 @@ def read(trial: FrozenTrial) -> TrialRecord:
             "spent": ended.get("spent", {}),
             "inherited": from_json(Inherited, inherited) if inherited else None,
             "waiting": bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
-            "reason": attrs.get("screened") or attrs.get("reason"),
+            "reason": attrs.get("screened") or (attrs.get("reason") if trial.state in _WITH_REASON else None),
             "began_ms": attrs.get("began_ms", _ms(trial.datetime_start) or 0),
             "ended_ms": ended.get("ended_ms", _ms(trial.datetime_complete)) if trial.state.is_finished() else None,
         },
@@ -118,18 +120,25 @@ def _ranges(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any
     }
 
 
+def _ended(trial: FrozenTrial) -> dict[str, Any]:
+    """What became of the trial. Before its end that is nothing, whatever a driver had written when it was killed."""
+    if not trial.state.is_finished():
+        return {"curve": []}
+    attrs = trial.user_attrs
+    return _result(trial) if _RESULT in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
+
+
 def _result(trial: FrozenTrial) -> dict[str, Any]:
-    """What became of the trial; once it is over, held against what is beside it."""
+    """What became of a trial that is over, held against what is beside it."""
     try:
         content, summed = unsealed(trial.user_attrs[_RESULT])
     except (ValueError, TypeError, AttributeError):
         raise ValueError("its results are not what was written") from None
     if not summed and "ended_ms" in content:  # older versions did not write it
         raise ValueError("its results have lost their sum")
-    if trial.state.is_finished():
-        for name in _OF_THE_END:
-            if name in content and content[name] != trial.user_attrs.get(name):
-                raise ValueError(f"its {name} is not what was written")
+    for name in _OF_THE_END:
+        if name in content and content[name] != trial.user_attrs.get(name):
+            raise ValueError(f"its {name} is not what was written")
     if trial.state == TrialState.COMPLETE:
         if content.get("values", trial.values) != trial.values:
             raise ValueError("its values are not what was written")

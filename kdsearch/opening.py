@@ -75,6 +75,8 @@ def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
         verdict = _verdict(engine) if create else "ok"  # by the one that writes: it reads the whole file
+    except UnicodeDecodeError as error:
+        tables, verdict = set(), f"a name in it is no text: {error}"
     finally:
         engine.dispose()
     if tables and not {"studies", "trials", "version_info"} <= tables:

@@ -16,6 +16,8 @@ from kdsearch.events import Listener, Note, RepeatBegan, RepeatEnded, RepeatEpoc
 from kdsearch.executors import Executor
 from kdsearch.files import DamagedError
 from kdsearch.ledger import Ledger, RepeatRecord
+from kdsearch.mistakes import DiskError
+from kdsearch.patience import UnansweredError
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
@@ -183,7 +185,11 @@ class Repeats:
             began_ms=self._began_ms[number],
             ended_ms=time.time_ns() // 1_000_000,
         )
-        self._ledger.add(record)
+        try:
+            self._ledger.add(record)
+        except (UnansweredError, DiskError):
+            trial.save(self._path(repeat))  # at its end: the next run has but to measure it
+            raise
         self._path(repeat).unlink(missing_ok=True)
         self._tell(RepeatEnded(record))
 

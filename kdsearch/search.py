@@ -82,7 +82,7 @@ def search(
         database, lease = driving
         storage = database.cached()
         planned = draft(source, workspace, study)
-        store = Store(storage, study.name) if is_stored(storage, study.name) else None
+        store = Store(storage, study.name) if is_stored(storage, study.name, study.objectives) else None
         if store is not None:
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
@@ -134,7 +134,7 @@ def confirm_study(
     with only_driver(workspace.study(study.name)), _driven(url, study.name, create, tell, stopping) as driving:
         storage = driving[0].cached()
         planned = draft(source, workspace, study)
-        store = None if create and not is_stored(storage, study.name) else Store(storage, study.name)
+        store = None if create and not is_stored(storage, study.name, study.objectives) else Store(storage, study.name)
         if store is not None:
             check_fits(store, planned)
         workers_of = partial(engine.workers_for, most=None)

@@ -40,17 +40,27 @@ def study_names(storage: BaseStorage) -> list[str]:
         return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
 
 
-def is_stored(storage: BaseStorage, name: str) -> bool:
+def is_stored(storage: BaseStorage, name: str, objectives: Sequence[str]) -> bool:
     """Whether there is a study of this name, of whomever; one whose creation was interrupted is none yet."""
-    return name in study_names(storage) and _half_made(storage, name) is None
+    return name in study_names(storage) and _half_made(storage, name, objectives) is None
 
 
-def _half_made(storage: BaseStorage, name: str) -> int | None:
-    """The id of what an interrupted `Store.create` left: a name, without trials, with at most the facts' sums."""
+def _half_made(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int | None:
+    """The id of what a `Store.create` with these objectives left when it was interrupted: a name, without trials, with
+    at most the facts' sums. What has other directions is somebody else's, however empty.
+    """
     for study in storage.get_all_studies():
         if study.study_name == name and not study.system_attrs and study.user_attrs.keys() <= {beside(FACTS)}:
-            return study._study_id if storage.get_n_trials(study._study_id) == 0 else None
+            ours = study.directions == _directions(objectives) and storage.get_n_trials(study._study_id) == 0
+            return study._study_id if ours else None
     return None
+
+
+def _directions(objectives: Sequence[str]) -> list[StudyDirection]:
+    return [
+        StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
+        for name in objectives
+    ]
 
 
 class Store:
@@ -73,8 +83,10 @@ class Store:
                 f"`kdsearch delete {name}` removes what is left of it"
             )
         if FACTS not in attributes:
-            begun = ", or run it where its creation was interrupted" if _half_made(storage, name) is not None else ""
-            raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name{begun}")
+            raise Mistake(
+                f"the study {name!r} was not made by kdsearch; give this study another name, or run it again where its "
+                "creation was interrupted"
+            )
         with legible(name):
             content = kept(attributes)
             if content.get("format") != FORMAT:
@@ -82,17 +94,15 @@ class Store:
                     f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
                 )
             self.facts = stated(content, name)
+            if storage.get_study_directions(self._id) != _directions(self.facts.objectives):
+                raise ValueError("its directions are not those of its objectives")
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
         """A new study, which its facts make one: they are written last. Whoever creates it holds its lease."""
-        if (begun := _half_made(storage, facts.name)) is not None:
+        if (begun := _half_made(storage, facts.name, facts.objectives)) is not None:
             storage.delete_study(begun)
-        directions = [
-            StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
-            for name in facts.objectives
-        ]
-        study_id = storage.create_new_study(directions, facts.name)
+        study_id = storage.create_new_study(_directions(facts.objectives), facts.name)
         for attribute, value in noted(None, facts).items():
             storage.set_study_user_attr(study_id, attribute, value)
         return cls(storage, facts.name)

@@ -71,7 +71,7 @@ def busy(machines, prepared):  # noqa: F811
 
 def test_a_segment_is_taken_from_its_worker_and_what_waits_is_seen_by_an_autoscaler(busy, machines, prepared):  # noqa: F811
     slow = [busy.submit(segment(prepared, "slow", trial=number)) for number in range(4)]
-    assert wait_until(lambda: busy.events() or sum(map(busy.running, slow)) == 2, 60)
+    assert wait_until(lambda: busy.events() or sum(map(busy.running, slow)) == 2, 180)
     assert sum(map(busy.running, slow)) == 2, "as many as there are processors, also after they asked the board"
     assert wait_until(lambda: demanded(machines.address) >= 2, 20)
     hanging = next(future for future in slow if busy.running(future))

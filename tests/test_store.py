@@ -260,16 +260,50 @@ def test_facts_that_the_version_before_completed_are_read_and_those_completed_he
 @pytest.mark.parametrize("written", [(), ("kdsearch_sums",)])
 def test_a_study_whose_creation_was_killed_is_created_anew(tmp_path, written):
     storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}", create=True)
-    study = storage.create_new_study([StudyDirection.MINIMIZE], "small")
+    study = storage.create_new_study([StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE], "small")
     for name in written:
         storage.set_study_user_attr(study, name, ["", ""])
-    with pytest.raises(Mistake, match="run it where its creation was interrupted"):
+    with pytest.raises(Mistake, match="run it again where its creation was interrupted"):
         Store(storage, "small")
-    assert not is_stored(storage, "small")
+    assert not is_stored(storage, "small", FACTS.objectives)
     assert Store.create(storage, FACTS).facts == FACTS
-    assert is_stored(storage, "small")
-    storage.set_study_user_attr(storage.create_new_study([StudyDirection.MINIMIZE], "theirs"), "theirs", 1)
-    assert is_stored(storage, "theirs"), "another program's"
+    assert is_stored(storage, "small", FACTS.objectives)
+
+
+def test_an_empty_study_of_another_program_is_none_whose_creation_was_killed(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}", create=True)
+    both = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    storage.create_new_study([StudyDirection.MINIMIZE], "other directions")
+    storage.set_study_user_attr(storage.create_new_study(both, "other attributes"), "theirs", 1)
+    assert is_stored(storage, "other directions", FACTS.objectives)
+    assert is_stored(storage, "other attributes", FACTS.objectives)
+
+
+def test_a_study_without_a_direction_of_its_own_is_damaged(made, tmp_path):
+    shutil.copy(made, tmp_path / "optuna.db")
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("delete from study_directions where objective = 1")
+    with pytest.raises(IllegibleError, match="directions are not those of its objectives"):
+        opened(tmp_path / "optuna.db")
+
+
+@pytest.mark.parametrize("end", ["prune", "fail"])
+def test_a_driver_killed_while_it_ends_a_trial_leaves_it_running_and_the_next_may_complete_it(made, tmp_path, end):
+    shutil.copy(made, tmp_path / "optuna.db")
+    store = opened(tmp_path / "optuna.db")
+    ends = {
+        "prune": lambda: store.prune(3, "waits", [LINE], {"distil": 0.5}, None),
+        "fail": lambda: store.fail(3, "fails", [LINE], {"distil": 0.5}),
+    }
+    ends[end]()
+    with sqlite3.connect(tmp_path / "optuna.db") as database:  # the state is written last
+        database.execute("update trials set state = 'RUNNING', datetime_complete = null where number = 3")
+    running = opened(tmp_path / "optuna.db").record(3)
+    assert (running.state, running.reason, running.curve, running.epochs_trained) == ("running", None, [], 0)
+    store = opened(tmp_path / "optuna.db")
+    store.complete(3, [0.5, 2573], {"accuracy": 0.5, "parameters": 2573}, [LINE, LINE], {"distil": 0.5})
+    complete = opened(tmp_path / "optuna.db").record(3)
+    assert (complete.state, complete.reason, len(complete.curve)) == ("complete", None, 2)
 
 
 def flipped(text):

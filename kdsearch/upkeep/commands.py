@@ -57,7 +57,7 @@ def delete(arguments: argparse.Namespace) -> int:
     from kdsearch.upkeep.deleting import delete_study
 
     if not arguments.yes:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
             raise Mistake(f"kdsearch delete {arguments.name} asks at a terminal; elsewhere it needs --yes")
         asked = f"delete {arguments.name} with all its trials, students and MLflow runs? Type its name: "
         if input(asked).strip() != arguments.name:

@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # constraints.txt pins torch and with it the small CPU build where the package index offers one
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
+# and Python compiles a module when it is first used: pip would spend two minutes on all there are
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --no-compile --constraint constraints.txt
 
 .PHONY: demo test lint audit clean
 

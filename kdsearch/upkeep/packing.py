@@ -20,6 +20,7 @@ from kdsearch.files import file_sha256, void, writable, write_atomically
 from kdsearch.lease import AtWorkError
 from kdsearch.mistakes import DiskError, Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import check_owner
 from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
@@ -69,7 +70,8 @@ def archive_study(
 
 
 def _check_files(store: Store, folder: Path) -> None:
-    """Raise `Mistake` where the study has students and this workspace not even its folder."""
+    """Raise `Mistake` where the study has students and this workspace not even its folder, or another's."""
+    check_owner(folder, store.facts.id)
     if not folder.is_dir() and (lacking := sum(record.state == "complete" for record in store.records())):
         raise Mistake(
             f"there is no {folder}, so the archive would lack the students of {lacking} complete trials; name the "

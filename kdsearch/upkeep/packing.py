@@ -57,7 +57,7 @@ def archive_study(
     opened = Rows(open_database(storage or place.storage_url, create=False))
     store, folder = Store(opened.storage, name), place.study(name)
     _check_files(store, folder)
-    with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
+    with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-archive-") as scratch:
         rows = Path(scratch) / ROWS
         ledger = store.ledger.name
         names = [name, ledger] if ledger in opened.all_names() else [name]
@@ -102,11 +102,10 @@ def _files(folder: Path, signals: bool) -> dict[str, Path]:
 
 
 def _write(temporary: Path, shown_name: str, name: str, sources: dict[str, Path]) -> None:
-    with bar(f"archiving {name}", 2 * len(sources), "files") as advance:
+    with bar(f"archiving {name}", len(sources), "files") as advance:
         members = {}
         for member, path in sources.items():
             members[member] = Member(sha256=file_sha256(path), size_bytes=path.stat().st_size)
-            advance(1)
         packages = {"kdsearch": __version__, **{package: version(package) for package in ("optuna", "torch")}}
         made = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(study=name, made=made, versions=packages, members=members)

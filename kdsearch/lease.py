@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
 
-_LOCK, _HOLDER = "driver.lock", "driver.txt"
+LOCK, HOLDER = "driver.lock", "driver.txt"
 
 
 class AtWorkError(Mistake):
@@ -28,7 +28,7 @@ def only_driver(folder: Path) -> Iterator[None]:
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     # a moment's patience: `status` takes the lock for an instant to see whether a driver is alive
-    lock = FileLock(folder / _LOCK, timeout=2)
+    lock = FileLock(folder / LOCK, timeout=2)
     try:
         with writable(folder):
             lock.acquire()
@@ -39,7 +39,7 @@ def only_driver(folder: Path) -> Iterator[None]:
         ) from None
     try:
         with writable(folder):
-            (folder / _HOLDER).write_text(_myself(), encoding="utf-8")
+            (folder / HOLDER).write_text(_myself(), encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -53,7 +53,7 @@ def _myself() -> str:
 def _holder(folder: Path) -> str:
     """Who says to hold the lock, in words."""
     try:
-        return f" ({(folder / _HOLDER).read_text(encoding='utf-8')[:200]})"
+        return f" ({(folder / HOLDER).read_text(encoding='utf-8')[:200]})"
     except (OSError, ValueError):
         return ""
 
@@ -63,8 +63,8 @@ def driven(folder: Path) -> bool:
     as held; nobody drives what cannot be written.
     """
     try:
-        (folder / _LOCK).stat()
-        with FileLock(folder / _LOCK, timeout=0):
+        (folder / LOCK).stat()
+        with FileLock(folder / LOCK, timeout=0):
             return False
     except FileNotFoundError:
         return False  # there was none yet, or the database is shared and the workspace another's

@@ -24,6 +24,7 @@ from kdsearch.executors.engine import Engine
 from kdsearch.lease import only_driver
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import check_owner, claim
 from kdsearch.patience import Patience
 from kdsearch.prepare import Draft, Prepared, draft
 from kdsearch.records import StudyFacts, TrialRecord
@@ -78,11 +79,13 @@ def search(
     tell = to_all(listeners)
     workspace.make()
     url = storage_url or workspace.storage_url
-    with only_driver(workspace.study(study.name)), _driven(url, study.name, True, tell, stopping) as driving:
+    folder = workspace.study(study.name)
+    with only_driver(folder), _driven(url, study.name, True, tell, stopping) as driving:
         database, lease = driving
         storage = database.cached()
         planned = draft(source, workspace, study)
         store = Store(storage, study.name) if is_stored(storage, study.name, study.objectives) else None
+        check_owner(folder, store.facts.id if store is not None else None)
         if store is not None:
             check_fits(store, planned)
         check_space(study, planned.screen, possible=check_first(study, planned.screen))
@@ -92,6 +95,7 @@ def search(
         # beside workers in other processes the driver measures the teacher
         with _made_ready(planned, workers_of, tell, stopping, measure=engine.name == "inline") as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
+            claim(folder, store.facts.id)
             _note_losses(store, tell)
             _note_surroundings(store, engine, tell)
             with _measuring(prepared, store.facts) as teacher_accuracy:
@@ -131,15 +135,18 @@ def confirm_study(
     study = _patient(source.load(), stall_minutes)
     workspace.make()
     url, tell = storage_url or workspace.storage_url, to_all(listeners)
-    with only_driver(workspace.study(study.name)), _driven(url, study.name, create, tell, stopping) as driving:
+    folder = workspace.study(study.name)
+    with only_driver(folder), _driven(url, study.name, create, tell, stopping) as driving:
         storage = driving[0].cached()
         planned = draft(source, workspace, study)
         store = None if create and not is_stored(storage, study.name, study.objectives) else Store(storage, study.name)
+        check_owner(folder, store.facts.id if store is not None else None)
         if store is not None:
             check_fits(store, planned)
         workers_of = partial(engine.workers_for, most=None)
         with _made_ready(planned, workers_of, tell, stopping) as (prepared, executor):
             store = store or Store.create(storage, prepared.facts)
+            claim(folder, store.facts.id)
             then(replace(prepared, facts=store.facts), store, executor)
 
 

@@ -205,8 +205,12 @@ def test_the_folders_of_killed_drivers_are_told_from_those_of_live_ones(root, tm
         (place / mine).mkdir()
         (place / mine / "notes.txt").touch()
         aged(place / mine, hours=100)
+    for rows, hours in (("kdsearch-archive-deaddead", 25), ("kdsearch-archive-alive_01", 2)):
+        (place / rows).mkdir()
+        aged(place / rows, hours=hours)
     found = diagnose(workspace=root)
-    assert [flaw.where for flaw in found.left if flaw.level != "note"] == [str(place / "kdsearch-deaddead")]
+    dead = [str(place / name) for name in ("kdsearch-archive-deaddead", "kdsearch-deaddead")]
+    assert [flaw.where for flaw in found.left if flaw.level != "note"] == dead
     sockets[1].close()
 
 

@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 FLOORS = {
     0: [
         "allowances", "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts",
-        "layers", "lease", "losses", "markup", "masking", "mistakes", "pareto", "patience", "plain", "processes",
-        "rounding", "seeds", "signal_files", "spawning", "stopping", "sums", "surroundings", "thinning", "threads",
-        "watching", "workspace", "data", "data.",
+        "layers", "lease", "losses", "markup", "masking", "mistakes", "owner", "pareto", "patience", "plain",
+        "processes", "rounding", "seeds", "signal_files", "spawning", "stopping", "sums", "surroundings", "thinning",
+        "threads", "watching", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",

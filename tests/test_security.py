@@ -271,6 +271,7 @@ HOSTILE = st.one_of(
     st.sampled_from(
         ["artifacts", "logs", "optuna.db", "mlflow.db", "Artifacts", "small", "a..b", "x.y-z_1", "ⅷ", "ｓ"]
     ),
+    st.sampled_from(["optuna.db-journal", "MLflow.db-wal", "mlflow.db-shm"]),
     st.text(alphabet="./\\a-_~ \0", max_size=12),
 )
 
@@ -284,7 +285,10 @@ def test_a_name_that_is_accepted_is_a_folder_of_its_own_in_the_workspace(name):
         return
     folder = Path(os.path.normpath(place.study(name)))
     assert folder.parent == place.root
-    assert folder.name.casefold() not in {"artifacts", "logs", "optuna.db", "mlflow.db"}
+    assert folder.name.casefold() not in {"artifacts", "logs"}
+    assert folder.name.casefold() not in {
+        base + end for base in ("optuna.db", "mlflow.db") for end in ("", "-journal", "-wal", "-shm")
+    }
     for path in (place.checkpoint(name, 3), place.student(name, 3), place.starts(name), place.signals(name)):
         assert Path(os.path.normpath(path)).is_relative_to(folder)
 

@@ -16,10 +16,11 @@ from kdsearch.files import void
 from kdsearch.lease import AtWorkError, driven
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import owner_of
 from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.study import check_name
-from kdsearch.upkeep import against, checksums, leftovers
+from kdsearch.upkeep import against, checksums, folders, leftovers
 from kdsearch.upkeep.flaw import Checkup, Flaw, removing
 from kdsearch.upkeep.mirrored import Copy
 from kdsearch.upkeep.rows import Rows
@@ -128,6 +129,11 @@ class _Examination:
     def _study(self, rows: Rows, store: Store, *, alone: bool) -> None:
         name, folder = store.facts.name, self._place.study(store.facts.name)
         self._studies.append(name)
+        if (anothers := folders.of_another(folder, store.facts.id)) is not None:
+            if self._repair and alone:
+                raise Mistake(anothers.what)
+            self._take_in(iter([*against.of_the_rows(store), *against.of_the_account(store), anothers]), False)
+            return
         with ExitStack() as stack:
             alive = not self._repair and at_work(rows.storage, folder)
             if self._repair:
@@ -146,7 +152,7 @@ class _Examination:
         yield from unreadable
         yield from against.of_the_account(store)
         if not folder.is_dir():
-            yield _no_files(store.facts.name, folder)
+            yield folders.missing(store.facts.name, folder)
             return
         yield from checksums.damaged(folder, store.facts)
         if unreadable:
@@ -155,7 +161,8 @@ class _Examination:
         records, confirmed = store.records(), store.ledger.read()
         yield from against.of_the_files(self._place, store.facts, records, confirmed, alive=alive)
         left = leftovers.of_a_study(folder, files, records, confirmed, alive=alive, idle_seconds=self._idle_seconds)
-        yield from map(orphan, left)
+        sure = owner_of(folder) == store.facts.id
+        yield from (orphan(one, mended=sure or one.kind != "students") for one in left)
         if self._track and not alive:  # the mirror of a search under way is behind it
             yield from Copy(self._place, store.facts, records, confirmed).flaws()
 
@@ -173,14 +180,7 @@ class _Examination:
             )
         for folder in study_folders(self._place.root):
             if folder.name not in known and not driven(folder):
-                yield Flaw(
-                    kind="folder without study",
-                    level="note",
-                    what=f"the database has no study {folder.name}: it never came to its first trial, or is in another",
-                    where=str(folder),
-                    costs=f"{size_bytes(folder) / 1e6:,.1f} MB",
-                    remedy=f"kdsearch delete {folder.name}, or name its database with --storage",
-                )
+                yield folders.without_study(folder)
 
     def _take_in(self, found: Iterator[Flaw], repair: bool) -> None:
         """Note the flaws; mend those that can be, all of them listed first, for mending changes what is there."""
@@ -201,27 +201,17 @@ class _Examination:
                 mended.add(said)
 
 
-def orphan(found: Orphan) -> Flaw:
-    """An orphan as a flaw, whose mending removes it."""
+def orphan(found: Orphan, *, mended: bool = True) -> Flaw:
+    """An orphan as a flaw, whose mending, if it is to have one, removes it."""
+    by = "kdsearch doctor --repair" if found.kind == "students" else "kdsearch doctor --repair or kdsearch gc"
     return Flaw(
         kind=f"{found.kind} orphaned",
         level="warning",
         what=found.why,
         where=str(found.path),
         costs=f"{size_bytes(found.path) / 1e6:,.1f} MB",
-        remedy="kdsearch doctor --repair or kdsearch gc removes it",
-        mend=removing(found.path),
-    )
-
-
-def _no_files(name: str, folder: Path) -> Flaw:
-    return Flaw(
-        kind="folder missing",
-        level="note",
-        what=f"there are no files of {name} in this workspace",
-        where=str(folder),
-        costs="nothing where they are in another workspace; else students can only be exported with --recreate",
-        remedy="name the workspace that has them with --workspace",
+        remedy=f"{by} removes it" if mended else "remove it, unless a study in another database has that trial",
+        mend=removing(found.path) if mended else None,
     )
 
 

@@ -20,6 +20,7 @@ from kdsearch.lease import AtWorkError, driven
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import check_owner, owner_of
 from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.store import Store
 from kdsearch.stored import Where
@@ -37,7 +38,8 @@ Students = Literal["all", "front"]
 class Wanted:
     """What may go besides what nobody needs. `pruned`: states from which a larger budget could take pruned trials up;
     `signals`: those of studies that no driver is at work on, which the next run asks the teacher for again;
-    `students` "front": weights of dominated students, but for the trials in `keep` and those that were confirmed.
+    `students` "front": weights of dominated students, but for the trials in `keep` and those that were confirmed, and
+    weights of no trial in a folder that is surely the study's.
     """
 
     pruned: bool = False
@@ -89,14 +91,22 @@ def collect_garbage(
 
     `pruned`, `signals`, `students` and `keep` are those of `Wanted`. Files that were written to in the last
     `idle_seconds` are taken to be somebody's. `say` is told where it has to look whether a driver lives.
-    Raises `Mistake` where there is no such study.
+    Raises `Mistake` where there is no such study, or its folder is another's; in a workspace `say` is told of that one.
     """
     wanted = Wanted(pruned=pruned, signals=signals, students=students, keep=keep)
     place = Workspace.chosen(workspace)
     rows = Rows(open_database(storage or place.storage_url, create=False))
     freed = Freed(dry_run)
     for known in rows.ours() if name is None else [name]:
-        _free_study(place, rows, known, wanted, freed, idle_seconds, say)
+        store = Store(rows.storage, known)
+        try:
+            check_owner(place.study(known), store.facts.id)
+        except Mistake as mistake:
+            if name is not None:
+                raise
+            say(str(mistake))
+        else:
+            _free_study(place, rows, store, wanted, freed, idle_seconds, say)
     if name is None:
         strays = [*leftovers.of_the_workspace(place.root, idle_seconds)]
         for orphan in [*strays, *leftovers.of_the_temporary_folder(idle_seconds)]:
@@ -107,13 +117,12 @@ def collect_garbage(
 def _free_study(
     place: Workspace,
     rows: Rows,
-    name: str,
+    store: Store,
     wanted: Wanted,
     freed: Freed,
     idle_seconds: float,
     say: Callable[[str], None],
 ) -> None:
-    store = Store(rows.storage, name)
     folder = place.study(store.facts.name)
     if not folder.is_dir():
         return
@@ -132,7 +141,8 @@ def _sweep(place: Workspace, store: Store, wanted: Wanted, freed: Freed, idle_se
     files = leftovers.listed(folder, KINDS)
     records, confirmed = store.records(), store.ledger.read()
     for orphan in leftovers.of_a_study(folder, files, records, confirmed, alive=alive, idle_seconds=idle_seconds):
-        _free(orphan, freed)
+        if orphan.kind != "students" or (wanted.students == "front" and owner_of(folder) == facts.id):
+            _free(orphan, freed)  # a student costs a training
     if not alive:
         for orphan in _idle(facts, files, records, wanted, idle_seconds):
             _free(orphan, freed)

@@ -21,6 +21,7 @@ _PRIVATE = re.compile(r"kdsearch-[a-z0-9_]{8}")
 _EVENTS = "events"
 """The socket in such a folder of a driver of the version before, which this one has no need of."""
 _SCRATCH = re.compile(r"kdsearch-int8-[a-z0-9_]{8}")
+_ROWS = re.compile(r"kdsearch-archive-[a-z0-9_]{8}")
 _COPY = re.compile(r"kdsearch-(\d+)-[0-9a-f]{16}-[0-9a-f]{16}")
 
 
@@ -75,7 +76,9 @@ def of_the_workspace(root: Path, idle_seconds: float) -> Iterator[Orphan]:
 
 
 def of_the_temporary_folder(idle_seconds: float) -> Iterator[Orphan]:
-    """Folders of this user's killed drivers and exports, and copies of studies that Ray's workers read a day ago."""
+    """Folders of this user's killed drivers, exports and archives, and copies of studies that Ray's workers read a day
+    ago.
+    """
     place = Path(tempfile.gettempdir())
     for path in sorted(place.glob("kdsearch-*")):
         if not _own_folder(path):
@@ -84,6 +87,8 @@ def of_the_temporary_folder(idle_seconds: float) -> Iterator[Orphan]:
             yield Orphan(kind="temporary folder", path=path, why="its driver is dead")
         elif _SCRATCH.fullmatch(path.name) and lies_still(path, idle_seconds):
             yield Orphan(kind="temporary folder", path=path, why="its export is dead")
+        elif _ROWS.fullmatch(path.name) and lies_still(path, _DAY_SECONDS):  # a large study is read for hours
+            yield Orphan(kind="temporary folder", path=path, why="its archive is dead")
         elif _COPY.fullmatch(path.name) and (path / "copy.lock").exists() and _unread(path, _DAY_SECONDS):
             yield Orphan(kind="temporary folder", path=path, why="no Ray worker has read this copy for a day")
 

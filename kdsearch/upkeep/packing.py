@@ -20,6 +20,7 @@ from kdsearch.files import file_sha256, void, writable, write_atomically
 from kdsearch.lease import AtWorkError
 from kdsearch.mistakes import DiskError, Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import check_owner
 from kdsearch.store import Store
 from kdsearch.stored import Where
 from kdsearch.upkeep.bundle import MANIFEST, ROWS, Manifest, Member, may_be_kept
@@ -56,7 +57,7 @@ def archive_study(
     opened = Rows(open_database(storage or place.storage_url, create=False))
     store, folder = Store(opened.storage, name), place.study(name)
     _check_files(store, folder)
-    with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-") as scratch:
+    with _undisturbed(opened.database, folder, say), tempfile.TemporaryDirectory(prefix="kdsearch-archive-") as scratch:
         rows = Path(scratch) / ROWS
         ledger = store.ledger.name
         names = [name, ledger] if ledger in opened.all_names() else [name]
@@ -69,7 +70,8 @@ def archive_study(
 
 
 def _check_files(store: Store, folder: Path) -> None:
-    """Raise `Mistake` where the study has students and this workspace not even its folder."""
+    """Raise `Mistake` where the study has students and this workspace not even its folder, or another's."""
+    check_owner(folder, store.facts.id)
     if not folder.is_dir() and (lacking := sum(record.state == "complete" for record in store.records())):
         raise Mistake(
             f"there is no {folder}, so the archive would lack the students of {lacking} complete trials; name the "
@@ -100,11 +102,10 @@ def _files(folder: Path, signals: bool) -> dict[str, Path]:
 
 
 def _write(temporary: Path, shown_name: str, name: str, sources: dict[str, Path]) -> None:
-    with bar(f"archiving {name}", 2 * len(sources), "files") as advance:
+    with bar(f"archiving {name}", len(sources), "files") as advance:
         members = {}
         for member, path in sources.items():
             members[member] = Member(sha256=file_sha256(path), size_bytes=path.stat().st_size)
-            advance(1)
         packages = {"kdsearch": __version__, **{package: version(package) for package in ("optuna", "torch")}}
         made = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(study=name, made=made, versions=packages, members=members)

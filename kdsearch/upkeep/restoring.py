@@ -14,6 +14,7 @@ from pathlib import Path
 from kdsearch.files import void, writable
 from kdsearch.mistakes import Mistake
 from kdsearch.opening import open_database
+from kdsearch.owner import claim
 from kdsearch.results import Results
 from kdsearch.store import Store
 from kdsearch.stored import Where
@@ -87,6 +88,7 @@ def _settle(place: Workspace, rows: Rows, transcript: Transcript, beside: Path) 
     with ExitStack() as undo:
         undo.callback(rows.erase_restored, name)
         transcript.begin(rows.storage)
+        claim(beside, transcript.id)
         with writable(place.study(name)):
             beside.chmod(0o755)
             beside.rename(place.study(name))

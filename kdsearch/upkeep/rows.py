@@ -7,6 +7,7 @@ only deleting it (again) is possible.
 from collections.abc import Iterator
 
 from kdsearch.database import Database
+from kdsearch.facts import FACTS
 from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
 from kdsearch.queueing import forget_queue, queue_name
@@ -40,6 +41,16 @@ class Rows:
 
     def is_condemned(self, held: int) -> bool:
         return bool(self.storage.get_study_user_attrs(held).get(CONDEMNED))
+
+    def id_of(self, name: str) -> str | None:
+        """The id of the study, also of one that is condemned, empty where its rows do not say it; None where the
+        database has no study of that name.
+        """
+        held = self.all_names().get(name)
+        if held is None:
+            return None
+        facts = self.storage.get_study_user_attrs(held).get(FACTS)
+        return str(facts.get("id", "")) if isinstance(facts, dict) else ""
 
     def condemn(self, name: str, why: str) -> None:
         self.storage.set_study_user_attr(self.all_names()[name], CONDEMNED, why)

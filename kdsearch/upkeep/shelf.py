@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdsearch.lease import HOLDER, LOCK
+from kdsearch.owner import OWNER
+
 KINDS = ("data", "teacher", "signals", "starts", "checkpoints", "students", "confirm", "anew", "logs")
 """The folders of a study (see `Workspace`)."""
 IDLE_SECONDS = 3600.0
@@ -17,8 +20,12 @@ SHARED = ("artifacts", "logs")
 """Folders of the workspace that all studies share."""
 
 _TRIAL = re.compile(r"trial-(\d{5,})\.safetensors")
+_MARKS = (OWNER, LOCK, HOLDER)
+"""What makes a folder a study's: `data/` or `logs/` is in many that are not."""
+_BY_MACOS = ".DS_Store"
+
 _TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}")  # as write_atomically names them
-_UNFINISHED = re.compile(r"\.(?:deleted|restored)-[A-Za-z0-9._-]+-[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\.restored-[A-Za-z0-9._-]+-[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +58,32 @@ def temporary_files(folder: Path) -> list[Path]:
 
 
 def unfinished_folders(root: Path) -> list[Path]:
-    """What a killed restore or delete left in the workspace."""
+    """What a killed restore left in the workspace."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if _UNFINISHED.fullmatch(path.name) and path.is_dir())
 
 
 def study_folders(root: Path) -> list[Path]:
-    """Folders of the workspace that look like studies: they hold one of a study's folders and nothing foreign."""
+    """Folders of the workspace that are studies: they hold one of a study's folders, one of its marks, and nothing
+    foreign.
+    """
     if not root.is_dir():
         return []
     candidates = (path for path in sorted(root.iterdir()) if path.is_dir() and _may_be_a_study(path.name))
-    return [path for path in candidates if any((path / kind).is_dir() for kind in KINDS if kind != "logs")]
+    return [path for path in candidates if is_study_folder(path)]
+
+
+def is_study_folder(path: Path) -> bool:
+    begun = any((path / kind).is_dir() for kind in KINDS if kind != "logs")
+    return begun and any((path / mark).is_file() for mark in _MARKS) and not foreign_in(path)
+
+
+def foreign_in(folder: Path) -> list[str]:
+    """What lies in a study's folder and is none of a study's, by name; nothing in a folder that is not there."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    own = (*KINDS, *_MARKS, _BY_MACOS)
+    return [name for name in names if name not in own and not _TEMPORARY.fullmatch(name)]
 
 
 def _may_be_a_study(name: str) -> bool:

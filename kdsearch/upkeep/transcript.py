@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsearch.facts import FACTS
 from kdsearch.mistakes import Mistake
 from kdsearch.results import Results
 from kdsearch.store import CONDEMNED, Store
@@ -49,6 +50,7 @@ class Transcript:
     def __init__(self, path: Path, name: str) -> None:
         """Raises `Mistake` where the rows are not those of a study of that name as kdsearch writes them."""
         self.name = name
+        self.id = ""
         self._memory = InMemoryStorage()
         try:
             for head, trials in _studies(path):
@@ -57,6 +59,7 @@ class Transcript:
                     self._memory.set_study_user_attr(held, str(key), value)
                 _add(self._memory, str(head["name"]), trials)
             self.said_file = self._check(name)
+            self.id = Store(self._memory, name).facts.id
         except Mistake as mistake:
             raise Mistake(f"its rows are no study's: {mistake}") from None
         except _UNFIT as error:
@@ -89,6 +92,8 @@ class Transcript:
             except DuplicatedStudyError:
                 raise Mistake(f"the database has a study {study.study_name!r} already") from None
             storage.set_study_user_attr(held, CONDEMNED, "restored")
+            if FACTS in study.user_attrs:  # for `delete`, should we be killed: whose folder it is
+                storage.set_study_user_attr(held, FACTS, study.user_attrs[FACTS])
             for key, value in self._memory.get_study_system_attrs(study._study_id).items():
                 storage.set_study_system_attr(held, key, value)
             _add(storage, study.study_name, study.get_trials(deepcopy=False))

@@ -25,7 +25,7 @@ from typing import IO
 from kdsearch.data.bar import bar
 from kdsearch.files import writable
 from kdsearch.mistakes import Mistake
-from kdsearch.upkeep.bundle import MANIFEST, MOST_MANIFEST_BYTES, ROWS, Manifest, Member
+from kdsearch.upkeep.bundle import MANIFEST, MOST_MANIFEST_BYTES, Manifest, Member
 
 _CHUNK = 2**20
 _MOST_AT_ONCE = 2**24
@@ -194,6 +194,3 @@ class _Bounded(io.RawIOBase):
             raise tarfile.ReadError("a header is larger than any that kdsearch writes")
         if self._stream.tell() > self._most:
             raise tarfile.ReadError("it unpacks to more than is allowed")
-
-
-__all__ = ["ROWS", "Archive", "opened"]

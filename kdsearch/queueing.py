@@ -13,8 +13,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch.database import Database
+from kdsearch.legible import legible
 
 _HOLDER, BEAT = "holder", "beat"
+_PART = "the queue of drivers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,8 @@ def queue_name(name: str) -> str:
 
 def queue_of(storage: BaseStorage, name: str) -> int | None:
     """The id of the queue of the study `name`; None where nobody ever stood in it."""
-    studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    with legible(part=_PART):
+        studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
     return studies.get(queue_name(name))
 
 
@@ -76,11 +79,12 @@ def entry() -> FrozenTrial:
 
 def standing(storage: BaseStorage, queue: int) -> list[Holder]:
     """Those who hold the lease or wait for it, first come first."""
-    running = storage.get_all_trials(queue, deepcopy=False, states=(TrialState.RUNNING,))
     found = []
-    for trial in sorted(running, key=lambda one: one._trial_id):
-        beat, beat_at = trial.user_attrs[BEAT]
-        found.append(Holder(trial=trial._trial_id, **trial.user_attrs[_HOLDER], beat=beat, beat_at=beat_at))
+    with legible(part=_PART):
+        running = storage.get_all_trials(queue, deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in sorted(running, key=lambda one: one._trial_id):
+            beat, beat_at = trial.user_attrs[BEAT]
+            found.append(Holder(trial=trial._trial_id, **trial.user_attrs[_HOLDER], beat=beat, beat_at=beat_at))
     return found
 
 

@@ -113,7 +113,7 @@ def test_a_driver_that_slept_too_long_is_replaced_and_writes_nothing_more(url):
                 database.set_study_user_attr(study, "x", 1)
             assert database.get_trial(made).state == TrialState.RUNNING, "reading it may"
     assert len(database.get_all_trials(study)) == 1
-    assert ["whether it lives" in told[0], "taking over" in told[1]] == [True, True]
+    assert ["whether it lives" in told[0], "taking over" in told[-1]] == [True, True]
 
 
 def test_a_driver_whose_heart_beats_notices_that_it_was_replaced(url):
@@ -139,3 +139,22 @@ def test_a_process_of_this_machine_that_is_gone_is_not_watched(url, monkeypatch)
     told = []
     with hold(url, Rhythm(beat_seconds=3600)), hold(url, tell=told.append):
         assert len(told) == 1 and "taking over" in told[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update trials set datetime_start = '2026-11-23 10:75:00.000000'",
+        "update trial_user_attributes set value_json = '7' where key = 'holder'",
+        "delete from trial_user_attributes where key = 'beat'",
+    ],
+)
+def test_a_damaged_queue_is_refused_in_a_sentence(url, damage):
+    database = Database(url)
+    database.create_new_trial(
+        queueing.made_queue(database, "small"), queueing.entry()
+    )  # as of a driver that was killed
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as rows:
+        rows.execute(damage)
+    with pytest.raises(Mistake, match=r"the queue of drivers .* was never written by kdsearch"):
+        holder_of(Database(url), "small")

@@ -15,20 +15,19 @@ _RESULTS = ("students", "checkpoints", "confirm")
 
 
 def owner_of(folder: Path) -> str | None:
-    """The id of the study that the folder is of; None where it is not said. Raises `Mistake` where it is damaged."""
-    path = folder / OWNER
+    """The id of the study that the folder is of; None where it is not said, or what says it is damaged: whoever drives
+    the study there next says it anew.
+    """
     try:
-        owner = read_note(path).get("id")
-        if not isinstance(owner, str) or not owner:
-            raise DamagedError(f"{path} holds no id")
-    except (FileNotFoundError, NotADirectoryError):
+        owner = read_note(folder / OWNER).get("id")
+    except (FileNotFoundError, NotADirectoryError, DamagedError):
         return None
-    except DamagedError as error:
-        raise Mistake(
-            f"{error}, so nobody knows whose folder that is; remove {path} if it is the study's of this database, and "
-            "the next run writes it anew"
-        ) from None
-    return owner
+    return owner if isinstance(owner, str) and owner else None
+
+
+def is_damaged(folder: Path) -> bool:
+    """Whether there is something that ought to say whose the folder is, and does not."""
+    return (folder / OWNER).exists() and owner_of(folder) is None
 
 
 def check_owner(folder: Path, study: str | None) -> None:

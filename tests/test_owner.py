@@ -53,9 +53,17 @@ def test_a_folder_is_the_study_s_that_is_driven_there_first(tmp_path):
     for anothers in ("b", "", None):
         with pytest.raises(Mistake, match=ANOTHERS):
             check_owner(tmp_path, anothers)
-    write_text(tmp_path / OWNER, '{"id": "b", "sum": "altered"}')
-    with pytest.raises(Mistake, match="nobody knows whose folder that is; remove"):
-        check_owner(tmp_path, "a")
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"id": "b", "sum": "altered"}', "[]"])
+def test_what_says_whose_folder_it_is_may_be_torn_and_is_said_anew(searched, root, torn):
+    write_text(root / "small" / OWNER, torn)
+    assert owner_of(root / "small") is None
+    (flaw,) = [one for one in diagnose("small", workspace=root, track=False).flaws if one.kind == "damaged owner"]
+    assert "written anew" in flaw.costs
+    diagnose("small", workspace=root, repair=True, track=False)
+    assert owner_of(root / "small") == Store(open_storage(Workspace(root).storage_url, create=False), "small").facts.id
+    assert diagnose("small", workspace=root, track=False).clean
 
 
 def test_a_study_of_that_name_in_another_database_touches_nothing(searched, root, other, tmp_path):

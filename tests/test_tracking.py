@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sqlite3
 import time
 
@@ -202,6 +203,9 @@ def test_a_new_study_of_an_old_name_does_not_take_over_its_runs(tmp_path, runs_o
     path = write_study(tmp_path)
     run(path, tmp_path / "runs", trials=1)
     (tmp_path / "runs" / "optuna.db").unlink()
+    with pytest.raises(Mistake, match=r"another study of that name, in another database .1 files in students"):
+        run(path, tmp_path / "runs", trials=1)
+    shutil.rmtree(tmp_path / "runs" / "small")
     run(path, tmp_path / "runs", trials=1)
     from mlflow import MlflowClient
 

@@ -154,6 +154,7 @@ class _Examination:
         if not folder.is_dir():
             yield folders.missing(store.facts.name, folder)
             return
+        yield from folders.without_owner(folder, store.facts.id)
         yield from checksums.damaged(folder, store.facts)
         if unreadable:
             return

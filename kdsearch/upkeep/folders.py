@@ -1,9 +1,10 @@
 """What may be wrong with a study's folder as a whole: it is not there, it is another study's, or its study is not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdsearch.mistakes import Mistake
-from kdsearch.owner import check_owner
+from kdsearch.owner import OWNER, check_owner, claim, is_damaged
 from kdsearch.upkeep.flaw import Flaw
 from kdsearch.upkeep.shelf import size_bytes
 
@@ -33,6 +34,26 @@ def of_another(folder: Path, study: str) -> Flaw | None:
             remedy="name the folder's database with --storage, or the workspace that has this study's with --workspace",
         )
     return None
+
+
+def without_owner(folder: Path, study: str) -> Iterator[Flaw]:
+    """That what says whose folder it is, the study's with this id, is damaged."""
+    if not is_damaged(folder):
+        return
+
+    def mend() -> str:
+        claim(folder, study)
+        return f"wrote {folder / OWNER} anew"
+
+    yield Flaw(
+        kind="damaged owner",
+        level="warning",
+        what=f"{OWNER} is torn or altered, which says whose folder this is",
+        where=str(folder / OWNER),
+        costs="until it is written anew, another study of that name would not be kept from these files",
+        remedy="the next run writes it anew, as does kdsearch doctor --repair",
+        mend=mend,
+    )
 
 
 def without_study(folder: Path) -> Flaw:

@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # constraints.txt pins torch and with it the small CPU build where the package index offers one
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
+# and Python compiles a module when it is first used: pip would spend two minutes on all there are
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --no-compile --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint audit clean
 
 demo: .venv/base
 	@$(BIN)/kdsearch run studies/digits.py
@@ -16,6 +17,10 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: .venv/base
+	@$(PIP) '.[audit]' || echo "pip-audit could not be installed"
+	@$(BIN)/python .ci/audit
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,9 +26,9 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks import digits_space
 from benchmarks.common import Figure, at_most, finish, options, say
 from kdsearch import metrics
-from kdsearch.api import _pages as pages
 from kdsearch.events import SearchBegan, SearchEnded, TrialBegan, TrialEnded
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.reporting import mirrored_pages as pages
 from kdsearch.tracking import Mirror, run_links
 from kdsearch.tracking.experiment import view_page
 from kdsearch.workspace import Workspace

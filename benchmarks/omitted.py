@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from kdsearch import metrics
 from kdsearch.prepare import Prepared, prepare
 from kdsearch.repeats import Repeat
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.trial import Segment, advance
 from kdsearch.workspace import Workspace
 

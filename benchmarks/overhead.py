@@ -34,8 +34,8 @@ from kdsearch.data.views import Views
 from kdsearch.events import Happening, Note, SearchBegan, TrialEnded
 from kdsearch.losses import hard_labels, soft_targets
 from kdsearch.metrics import watched_accuracy
+from kdsearch.records import TrialRecord
 from kdsearch.signals import Signals, Stored
-from kdsearch.store import TrialRecord
 from kdsearch.teacher import freeze
 from kdsearch.trial import Seeds, Segment, advance
 

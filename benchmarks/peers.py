@@ -27,8 +27,8 @@ from benchmarks import sides, timeline, vanilla
 from benchmarks.common import Figure, finish, options, say
 from benchmarks.timeline import Reference, Trace, spread
 from benchmarks.trainable import Kind
+from kdsearch.executors.engine import cores
 from kdsearch.mistakes import Mistake
-from kdsearch.search import cores
 
 SOONER = 5
 QUICK_SECONDS = 180

@@ -29,11 +29,13 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from benchmarks.common import Figure, at_most, finish, options, say
-from kdsearch import api
+from kdsearch import reporting
+from kdsearch.opening import open_storage
+from kdsearch.records import StudyFacts
 from kdsearch.report import Material
 from kdsearch.report.page import report_page
 from kdsearch.results import Results
-from kdsearch.store import Store, StudyFacts, open_storage
+from kdsearch.store import Store
 
 EPOCHS = 27
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
@@ -59,9 +61,9 @@ def measured(folder: Path, count: int) -> list[Figure]:
     say(f"writing {count:,} trials")
     url = f"sqlite:///{workspace / 'optuna.db'}"
     fill(url, count)
-    api.write_report("made", to=folder / "warm", workspace=workspace)  # imports, and the file system's cache
+    reporting.write_report("made", to=folder / "warm", workspace=workspace)  # imports, and the file system's cache
     began = time.perf_counter()
-    path = api.write_report("made", to=folder / "page", workspace=workspace)
+    path = reporting.write_report("made", to=folder / "page", workspace=workspace)
     whole = time.perf_counter() - began
     say(f"wrote it in {whole:.1f} s")
     store = Store(open_storage(url, create=False), "made")

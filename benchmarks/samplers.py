@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -26,7 +26,6 @@ import optuna
 import torch
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import TrialState, create_trial
-from pebble import ProcessPool
 from threadpoolctl import threadpool_limits
 from torch import nn
 
@@ -34,10 +33,10 @@ from benchmarks import digits_space
 from benchmarks.common import Figure, at_least, at_most, finish, interval, options, say
 from benchmarks.tabulated import CLASSES, SHAPE, Tabulated
 from kdsearch import ConvNet, Study
+from kdsearch.executors.engine import cores
 from kdsearch.pareto import hypervolume
 from kdsearch.sampling import Proposals
 from kdsearch.screening import Screen
-from kdsearch.search import cores
 from kdsearch.seeds import derive
 from kdsearch.space import draw, run_space
 from kdsearch.students import count_parameters
@@ -156,8 +155,8 @@ def _together(wanted: Sequence[tuple[str, int, bool]], processes: int) -> dict[t
     ordered = sorted(wanted, key=lambda one: SAMPLERS.index(one[0]), reverse=True)
     ordered.sort(key=lambda one: one[0] != "gp")
     runs: dict[tuple[str, bool], list[Run]] = {}
-    with ProcessPool(processes, context=get_context("spawn")) as pool:
-        futures = {pool.schedule(run, (name, seed, AFTER[-1], first)): (name, first) for name, seed, first in ordered}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run, name, seed, AFTER[-1], first): (name, first) for name, seed, first in ordered}
         for done, future in enumerate(as_completed(futures), start=1):
             runs.setdefault(futures[future], []).append(future.result())
             if done % 20 == 0:

@@ -29,11 +29,12 @@ from kdsearch import ConvNet, Data, Teacher
 from kdsearch.budget import Budget
 from kdsearch.driver import Driver
 from kdsearch.events import Happening, Listener, TrialEnded
+from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared, prepare
 from kdsearch.sampling import Proposal, Proposals
+from kdsearch.source import Source
 from kdsearch.stopping import RULES, Rule
-from kdsearch.store import Store, open_storage
-from kdsearch.study import Source
+from kdsearch.store import Store
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 

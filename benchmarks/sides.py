@@ -21,10 +21,10 @@ from benchmarks import mnist_space, timeline
 from benchmarks.common import say
 from benchmarks.timeline import Reference, Trace
 from kdsearch import api, metrics
+from kdsearch.executors.engine import cores
 from kdsearch.files import load_tensors, write_atomically, write_text
 from kdsearch.mistakes import Mistake
-from kdsearch.search import cores
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.teacher import freeze
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,7 @@ from kdsearch.data.base import Data
 from kdsearch.executors.base import load_job
 from kdsearch.prepare import draft
 from kdsearch.recipe import Recipe
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.training import Epoch
 from kdsearch.trial import Seeds, Segment, TrialState, advance
 from kdsearch.workspace import Workspace

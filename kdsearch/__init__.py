@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.api import confirm_study, open_study, run, status, studies, write_report
+    from kdsearch.api import confirm_study, open_study, run, status, studies
     from kdsearch.choice import Limits
     from kdsearch.comparing import compare_students
     from kdsearch.data import Augment, Augmentation, Data, Split, cifar10, cifar10_jpeg, cifar100, download, drawn
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kdsearch.predicting import predict
     from kdsearch.recipe import Recipe
     from kdsearch.repetition import train_recipe
+    from kdsearch.reporting import write_report
     from kdsearch.results import Results
     from kdsearch.saved import load
     from kdsearch.space import Trial
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from kdsearch.taking import export_front, export_student
     from kdsearch.teacher import Teacher
     from kdsearch.training import Optim
+    from kdsearch.upkeep.deleting import delete_study
+    from kdsearch.upkeep.doctor import diagnose
+    from kdsearch.upkeep.garbage import collect_garbage
+    from kdsearch.upkeep.packing import archive_study
+    from kdsearch.upkeep.restoring import restore_study
 
 _HOMES = {
     "kdsearch.api": (
@@ -39,7 +45,6 @@ _HOMES = {
         "run",
         "status",
         "studies",
-        "write_report",
     ),
     "kdsearch.choice": ("Limits",),
     "kdsearch.comparing": ("compare_students",),
@@ -52,6 +57,7 @@ _HOMES = {
     "kdsearch.predicting": ("predict",),
     "kdsearch.recipe": ("Recipe",),
     "kdsearch.repetition": ("train_recipe",),
+    "kdsearch.reporting": ("write_report",),
     "kdsearch.results": ("Results",),
     "kdsearch.saved": ("load",),
     "kdsearch.space": ("Trial",),
@@ -64,6 +70,11 @@ _HOMES = {
     "kdsearch.taking": ("export_front", "export_student"),
     "kdsearch.teacher": ("Teacher",),
     "kdsearch.training": ("Optim",),
+    "kdsearch.upkeep.deleting": ("delete_study",),
+    "kdsearch.upkeep.doctor": ("diagnose",),
+    "kdsearch.upkeep.garbage": ("collect_garbage",),
+    "kdsearch.upkeep.packing": ("archive_study",),
+    "kdsearch.upkeep.restoring": ("restore_study",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -94,12 +105,16 @@ __all__ = [
     "TextTransformer",
     "Trial",
     "ViT",
+    "archive_study",
     "arrays",
     "cifar10",
     "cifar10_jpeg",
     "cifar100",
+    "collect_garbage",
     "compare_students",
     "confirm_study",
+    "delete_study",
+    "diagnose",
     "digits",
     "download",
     "drawn",
@@ -113,6 +128,7 @@ __all__ = [
     "mnist",
     "open_study",
     "predict",
+    "restore_study",
     "run",
     "status",
     "studies",

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kdsearch.store import Session, TrialRecord
+from kdsearch.records import Session, TrialRecord
 from kdsearch.trial import Progress
 
 
@@ -15,7 +15,8 @@ class Timesheet:
     def __init__(self, workers: int, clock: Callable[[], float]) -> None:
         self._workers = workers
         self._clock = clock
-        self._began = clock()
+        self._began = self._seen = clock()
+        self._offered = 0.0
         self._began_ms = time.time_ns() // 1_000_000
         self._busy = 0.0
         self._student = 0.0
@@ -28,14 +29,22 @@ class Timesheet:
         self._student += result.measuring_seconds
         self._epochs += len(result.curve)
 
+    def there_are(self, workers: int) -> None:
+        """From now on there are so many workers."""
+        now = self._clock()
+        self._offered += (now - self._seen) * self._workers
+        self._seen, self._workers = now, workers
+
     def session(self) -> Session | None:
         """The run up to now; None where nothing was trained."""
         if not self._epochs:
             return None
+        self.there_are(self._workers)
+        seconds = self._seen - self._began
         return Session(
             began_ms=self._began_ms,
-            seconds=round(self._clock() - self._began, 3),
-            workers=self._workers,
+            seconds=round(seconds, 3),
+            workers=round(self._offered / seconds, 3) if seconds else self._workers,
             busy_seconds=round(self._busy, 3),
             student_seconds=round(self._student, 3),
             epochs=self._epochs,

@@ -1,4 +1,4 @@
-"""What users do with a study, as functions: run, confirm, list, status, report.
+"""What users do with a study, as functions: run, confirm, list, status.
 
 Every function takes the workspace's folder (default: KDSEARCH_WORKSPACE, else `runs`) and the database's URL (default:
 the workspace's own SQLite file).
@@ -6,14 +6,11 @@ the workspace's own SQLite file).
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kdsearch import frame as frames
@@ -23,19 +20,25 @@ from kdsearch.confirm import SEEDS, Control, comparison_plan, front_plan
 from kdsearch.confirm import confirm as confirm_plan
 from kdsearch.events import Listener, to_all
 from kdsearch.executors import Executor
-from kdsearch.findings import findings_frame, of_member
+from kdsearch.executors.engine import Engine
+from kdsearch.findings import of_member
 from kdsearch.interrupts import interrupts
+from kdsearch.lease import driven
 from kdsearch.ledger import Confirmed
+from kdsearch.legible import IllegibleError
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared
+from kdsearch.records import StudyFacts
+from kdsearch.reporting import mirrored_pages
 from kdsearch.results import Results
 from kdsearch.search import confirm_study as search_confirm
 from kdsearch.search import search
 from kdsearch.signal_files import space_bytes
 from kdsearch.stopping import Rule
-from kdsearch.store import Store, StudyFacts, TrialRecord, open_storage, study_names
+from kdsearch.store import Store, study_names
 from kdsearch.stored import Where, confirmed_of, given, source_of, store_of
-from kdsearch.study import VARIED, Study, check_name
+from kdsearch.study import VARIED, Study
 from kdsearch.tracking import Mirror
 from kdsearch.workspace import Workspace
 
@@ -55,6 +58,10 @@ def run(
     stopping: str | Rule | None = None,
     workers: int | None = None,
     engine: str = "local",
+    address: str | None = None,
+    gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     smoke: bool = False,
     confirm: bool = True,
     listeners: Sequence[Listener] = (),
@@ -67,12 +74,21 @@ def run(
     one point of the teacher, each with the same student alone, on five fresh seeds (two with `smoke`).
 
     `trials`, `minutes`, `epochs` (of all trials together) and `patience` replace the study's budget, `stopping` its
-    rule of early stopping ("none" for none). `study` is a study file or a `Study` made in a script or a notebook.
+    rule of early stopping ("none" for none), `stall_minutes` its patience with a segment that makes no progress (0: no
+    end of it). A worker with more than `worker_memory_gb` gigabytes of its own is ended and replaced. `study` is a
+    study file or a `Study` made in a script or a notebook.
     Ctrl-C ends the run with everything kept: the next run goes on from there; a second one ends it at once.
     `progress` is shown in a notebook, in one display that is kept up to date, and not in a script, unless it is True or
     False. `complain` gets what is worth a line besides: that display by default, else `print`. Raises `Mistake` for
     what the user can mend, `StopRequestedError` if stopped while the teacher is trained.
     """
+    asked = Engine(
+        name=engine,
+        workers=workers,
+        address=address,
+        gpus_per_trial=gpus_per_trial,
+        worker_memory_gb=worker_memory_gb,
+    )
     source = given(study)
     if smoke:
         source = replace(source, smoke=True)
@@ -81,7 +97,7 @@ def run(
         loaded = study if isinstance(study, Study) and not smoke else source.load()
         heard, complain = _shown(progress, listeners, complain, stack)
         if track:
-            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+            heard.append(stack.enter_context(Mirror(place, mirrored_pages, complain)))
         taken: list[Confirmed] = []
         tell = to_all(heard)
 
@@ -96,8 +112,8 @@ def run(
             place,
             study=loaded,
             storage_url=storage,
-            engine=engine,
-            workers=workers,
+            engine=asked,
+            stall_minutes=stall_minutes,
             budget={"trials": trials, "minutes": minutes, "epochs": epochs, "patience": patience},
             rule=stopping,
             listeners=heard,
@@ -121,6 +137,10 @@ def confirm_study(
     file: Where | None = None,
     workers: int | None = None,
     engine: str = "local",
+    address: str | None = None,
+    gpus_per_trial: float = 0.0,
+    stall_minutes: float | None = None,
+    worker_memory_gb: float | None = None,
     listeners: Sequence[Listener] = (),
     progress: bool | None = None,
     track: bool = True,
@@ -133,10 +153,17 @@ def confirm_study(
     differ in that choice alone are trained instead. `trials` are the members: by default the whole front, in a
     comparison the three that a search confirms. What was trained before is not trained again, and an interrupted call
     is gone on with by the same call. `study` is a stored study's name, or a study file or `Study`, which need not have
-    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress` and `complain`
-    are as for `run`. Raises `Mistake`.
+    been searched for comparisons of its own; `file` is where a stored study's file is now. `progress`,
+    `complain`, `stall_minutes` and `worker_memory_gb` are as for `run`. Raises `Mistake`.
     """
     place = Workspace.chosen(workspace)
+    asked = Engine(
+        name=engine,
+        workers=workers,
+        address=address,
+        gpus_per_trial=gpus_per_trial,
+        worker_memory_gb=worker_memory_gb,
+    )
     stored = isinstance(study, str) and not study.endswith(".py")
     source = source_of(store_of(str(study), place, storage).facts, file) if stored else given(study)
     if not stored and (compare is None or compare in VARIED):
@@ -145,7 +172,7 @@ def confirm_study(
     with interrupts() as interrupted, ExitStack() as stack:
         heard, complain = _shown(progress, listeners, complain, stack)
         if track:
-            heard.append(stack.enter_context(Mirror(place, _pages, complain)))
+            heard.append(stack.enter_context(Mirror(place, mirrored_pages, complain)))
         tell = to_all(heard)
 
         def then(prepared: Prepared, store: Store, executor: Executor) -> None:
@@ -165,8 +192,8 @@ def confirm_study(
             then,
             storage_url=storage,
             create=not stored,
-            engine=engine,
-            workers=workers,
+            engine=asked,
+            stall_minutes=stall_minutes,
             listeners=heard,
             stopping=interrupted,
         )
@@ -211,6 +238,8 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
     for name in study_names(opened):
         try:
             store = Store(opened, name)
+        except IllegibleError:
+            raise
         except Mistake:
             continue  # another program's study in the same database
         found.append(Results.of(store))
@@ -219,15 +248,16 @@ def studies(*, workspace: Where | None = None, storage: str | None = None) -> li
 
 def status(name: str, *, workspace: Where | None = None, storage: str | None = None) -> dict[str, Any]:
     """What `kdsearch status --json` prints; trials that an interrupted run left count as paused. `signals_mb` is what
-    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`).
+    the teacher's signals take on this machine's disk, `account` where the time went (`kdsearch.accounting.account`),
+    `made_with` in what it was run (`kdsearch.surroundings.Surroundings`), the last now; empty for older studies.
     """
     store = store_of(name, Workspace.chosen(workspace), storage)
     results = Results.of(store)
     counts = dict.fromkeys(("complete", "pruned", "screened", "failed", "running", "paused"), 0)
     for record in results.records:
         counts[record.state] += 1
-    driven = bool(counts["running"]) and _driven(Workspace.chosen(workspace).study(name))
-    paused = sum(record.state == "running" and (record.waiting or not driven) for record in results.records)
+    at_work = bool(counts["running"]) and (driven(Workspace.chosen(workspace).study(name)) or store.driven)
+    paused = sum(record.state == "running" and (record.waiting or not at_work) for record in results.records)
     counts["paused"], counts["running"] = paused, counts["running"] - paused
     return {
         "study": name,
@@ -243,6 +273,7 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         },
         "trials": counts,
         "account": account(results.records, store.sessions()),
+        "made_with": [dataclasses.asdict(one) for one in store.surroundings()],
         "signals_mb": round(space_bytes(Workspace.chosen(workspace).signals(name)) / 1e6, 3),
         "hypervolume": results.hypervolume,
         "reference": results.facts.reference,
@@ -258,80 +289,3 @@ def status(name: str, *, workspace: Where | None = None, storage: str | None = N
         ],
         "findings": [dataclasses.asdict(finding) for finding in results.findings],
     }
-
-
-def write_report(
-    name: str,
-    *others: str,
-    to: Where | None = None,
-    ui: str | None = None,
-    workspace: Where | None = None,
-    storage: str | None = None,
-    complain: Callable[[str], None] = print,
-) -> Path:
-    """Write the study's page, by default to `reports/NAME/index.html`; gives its path. With `others` the page compares
-    the studies instead, by default in `reports/NAME-vs-OTHER`.
-
-    `ui` is the address of an MLflow UI, to which the trials then lead (default: MLFLOW_TRACKING_URI where that is a web
-    address; a server that is lost is told to `complain`, and the page is without links). Raises `Mistake`, also where
-    the folder holds what kdsearch did not write.
-    """
-    from kdsearch import report
-    from kdsearch.files import writable
-    from kdsearch.report.folders import check_ours
-
-    names = [name, *others]
-    for one in names:
-        check_name(one)
-    folder = Path(to) if to is not None else Path("reports") / "-vs-".join(names)
-    place = Workspace.chosen(workspace)
-    with writable(folder):
-        check_ours(folder)  # before the work is done
-    materials = [Results.of(store_of(one, place, storage)).material for one in names]
-    if others:
-        return report.write_comparison(materials, folder)
-    links = _links(place, materials[0].facts, ui, complain)
-    return report.write_report(dataclasses.replace(materials[0], links=links), folder)
-
-
-def _links(place: Workspace, facts: StudyFacts, ui: str | None, complain: Callable[[str], None]) -> dict[int, str]:
-    """The addresses of the trials' MLflow runs, none where no UI is known. One that was asked for must be there; a
-    tracking server that happens to be lost keeps no report from being written.
-    """
-    from kdsearch.tracking import run_links
-
-    if ui is not None:
-        return run_links(place, facts, ui)
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address.startswith(("http://", "https://")):
-        return {}
-    try:
-        return run_links(place, facts, address)
-    except Mistake as mistake:
-        complain(f"the report has no links to MLflow: {mistake}")
-        return {}
-
-
-def _driven(folder: Path) -> bool:
-    """Whether a driver is at work on the study in `folder`."""
-    try:
-        with FileLock(folder / "driver.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False  # no such folder here: the database is shared, the workspace is another's
-
-
-def _pages(records: list[TrialRecord], facts: StudyFacts, confirmed: Confirmed) -> dict[str, str]:
-    from kdsearch.report import growth_page, pareto_page
-
-    results = Results(facts, records, confirmed)
-    pages = {
-        "pareto.html": pareto_page(results.material),
-        "growth.html": growth_page(results.material),
-        "front.csv": results.front.to_csv(),
-    }
-    if results.findings:
-        pages["findings.csv"] = findings_frame(results.findings).to_csv(index=False)
-    return pages

@@ -7,7 +7,7 @@ import numpy as np
 
 from kdsearch import pareto
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)

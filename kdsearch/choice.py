@@ -12,7 +12,7 @@ from kdsearch import pareto
 from kdsearch.frame import comparable, plane, points
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import is_number
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 
 Rule = Literal["knee", "accurate", "smallest"]
 RULES: tuple[Rule, ...] = ("knee", "accurate", "smallest")

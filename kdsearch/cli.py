@@ -1,6 +1,7 @@
 """The command line: parses, wires, prints. Heavy imports wait until a command needs them, so that --help is quick."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch import __version__, commands
-from kdsearch.commands import FAILED, INTERRUPTED, WRONG_USE
+from kdsearch import student_commands as students
+from kdsearch.console import FAILED, INTERRUPTED, WRONG_USE
+from kdsearch.upkeep import commands as upkeep
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,27 +36,44 @@ def main(argv: list[str] | None = None) -> int:
         print("kdsearch: standard output was closed by its reader; everything is kept", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it again at its end
         return FAILED
+    except OSError as error:
+        if error.filename is None or error.errno not in _REFUSED:
+            return _fault(arguments, error)
+        print(f"kdsearch: {_printable(str(error.filename))[:300]} cannot be used ({error.strerror})", file=sys.stderr)
+        return WRONG_USE
     except Exception as error:
-        import traceback
+        return _fault(arguments, error)
 
-        said = f"{type(error).__name__}: {error}; this is a fault of kdsearch"
-        return _complain(arguments, said, traceback.format_exc(), FAILED)
+
+_REFUSED = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+"""What the operating system has against a path that somebody named."""
+
+
+def _fault(arguments: argparse.Namespace, error: Exception) -> int:
+    import traceback
+
+    said = f"{type(error).__name__}: {error}; this is a fault of kdsearch"
+    return _complain(arguments, said, "".join(traceback.format_exception(error)), FAILED)
 
 
 def _complain(arguments: argparse.Namespace, message: str, trace: str, exit_status: int) -> int:
     """One message; the traceback goes to a log file that it names, and to the screen with --debug."""
     import tempfile
 
+    from kdsearch.masking import masked
     from kdsearch.workspace import Workspace
 
+    trace, message = masked(trace), masked(message)  # whose words they are is not known
     name = f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     log = Workspace.chosen(arguments.workspace).root / "logs" / name
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(trace, encoding="utf-8")
     except OSError:
-        log = Path(tempfile.gettempdir()) / name
-        log.write_text(trace, encoding="utf-8")
+        handle, made = tempfile.mkstemp(prefix="kdsearch-error-", suffix=".txt")  # nobody else can have put it there
+        log = Path(made)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(trace)
     if arguments.debug:
         print(_printable(trace), file=sys.stderr)
     print(f"kdsearch: {_printable(message)}; the traceback is in {log}", file=sys.stderr)
@@ -89,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--json-log", action="store_true", help="one JSON object per event on standard output")
 
     def command(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        alone = (commands.new, commands.ui, commands.download, commands.predict, commands.compare, commands.train)
+        alone = (commands.new, commands.ui, commands.download, students.predict, students.compare, students.train)
         parents = [common] if action in alone else [common, stored]
         if action in (commands.run, commands.confirm):
             parents.append(shown)
@@ -114,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
         "--stopping", metavar="RULE", help="early stopping: moasha, bound, or none (default: the study's, else none)"
     )
     run.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
-    run.add_argument("--engine", choices=("local", "inline"), default="local", help="where trials run")
+    _engine(run)
     run.add_argument(
         "--no-confirm", action="store_true", help="end without training at most three front members on fresh seeds"
     )
@@ -145,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
         "--compare", metavar="WHAT", help="start, layers, temperature, alpha, or a comparison that the study names"
     )
     confirm.add_argument("--workers", type=_whole, metavar="N", help="processes (default: one per core)")
-    confirm.add_argument("--engine", choices=("local", "inline"), default="local", help="where runs are trained")
+    _engine(confirm)
     confirm.add_argument("--study", metavar="STUDY.py", help="where the study file is now, if it has moved")
     report = command("report", commands.report, "write reports/NAME/index.html, or a page that compares studies")
     report.add_argument("names", nargs="+", metavar="NAME", help="a study, or several to be seen side by side")
@@ -154,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         "--ui", metavar="ADDRESS", help="of an MLflow UI to link trials to, such as http://127.0.0.1:5000"
     )
 
-    export = command("export", commands.export, "write the best student's files and prove them in a fresh process")
+    export = command("export", students.export, "write the best student's files and prove them in a fresh process")
     export.add_argument("name", metavar="NAME")
     export.add_argument("--to", metavar="DIR", required=True, help="the folder to write")
     chosen = export.add_mutually_exclusive_group()
@@ -184,13 +204,13 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_files(export)
 
-    train = command("train", commands.train, "repeat the training that an export's recipe.json describes, from nothing")
+    train = command("train", students.train, "repeat the training that an export's recipe.json describes, from nothing")
     train.add_argument("recipe", metavar="RECIPE", help="recipe.json, or its folder; the study.py beside it is run")
     train.add_argument("--to", metavar="DIR", help="export the student to this folder")
     train.add_argument("--study", metavar="STUDY.py", help="a study file to run instead of the study.py beside it")
     _add_files(train)
 
-    predict = command("predict", commands.predict, "try an exported student on pictures or arrays")
+    predict = command("predict", students.predict, "try an exported student on pictures or arrays")
     predict.add_argument("folder", metavar="DIR", help="what kdsearch export wrote")
     predict.add_argument(
         "files",
@@ -200,9 +220,11 @@ def parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--top", type=_whole, default=3, metavar="K", help="so many classes an example (default 3)")
     predict.add_argument("--json", action="store_true", help="print one JSON list")
-    compare = command("compare", commands.compare, "put exported students and their teachers in one table")
+    compare = command("compare", students.compare, "put exported students and their teachers in one table")
     compare.add_argument("folders", nargs="+", metavar="DIR", help="what kdsearch export wrote")
     compare.add_argument("--json", action="store_true", help="print one JSON object")
+
+    upkeep.add(command, _not_negative, _above_zero)
 
     ui = command("ui", commands.ui, "browse the workspace in MLflow's UI on 127.0.0.1")
     ui.add_argument("--port", type=_port, metavar="N", help="default: 5000, or the next that is free")
@@ -225,6 +247,39 @@ def _add_files(command: argparse.ArgumentParser) -> None:
     files.add_argument("--normalize", action="store_true", help="files that hold the network take inputs as stored")
 
 
+def _engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=("local", "ray", "inline"),
+        default="local",
+        help="where students are trained: processes here, a Ray cluster, or this process (default: local)",
+    )
+    command.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="HOST:PORT of a running Ray cluster's head, or auto; else --engine ray starts one here",
+    )
+    command.add_argument(
+        "--gpus-per-trial",
+        type=_above_zero,
+        default=0.0,
+        metavar="X",
+        help="GPUs that Ray gives a segment, also a share: 0.25 has four of them train on one (default: none)",
+    )
+    command.add_argument(
+        "--stall-minutes",
+        type=_minutes,
+        metavar="M",
+        help="end a worker whose segment ends no epoch for so long, and try it again (default: the study's; 0: never)",
+    )
+    command.add_argument(
+        "--worker-memory",
+        type=_above_zero,
+        metavar="GB",
+        help="end and replace a worker that takes more memory for itself (engine local; default: no limit)",
+    )
+
+
 def _number(text: str, kind: type, fits: Callable[[float], bool], rule: str) -> Any:
     try:
         value = kind(text)
@@ -245,6 +300,12 @@ def _not_negative(text: str) -> int:
 
 def _above_zero(text: str) -> float:
     return float(_number(text, float, lambda value: 0 < value < float("inf"), "a number above 0"))
+
+
+def _minutes(text: str) -> float:
+    return float(
+        _number(text, float, lambda value: 0 <= value < float("inf"), "a number of minutes, or 0 for no limit")
+    )
 
 
 def _port(text: str) -> int:

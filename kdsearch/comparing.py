@@ -2,15 +2,16 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import CARD, check_file, files_by_format, read_card
 
+_Kind = TypeVar("_Kind")
 _TEACHER = "teacher"
 
 
@@ -33,8 +34,8 @@ def compare_students(folders: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
         card = read_card(folder)
         try:
             rows, teacher = file_rows(card), teacher_row(card)
-            key = (card["teacher"]["key"], teacher["data"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            key = (str(card["teacher"]["key"]), teacher["data"])
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise Mistake(f"{Path(folder) / CARD} lacks figures to compare ({error!r}); export it again") from None
         for row in rows:
             check_file(folder, card, row["file"])
@@ -66,11 +67,11 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             "student": None,
             "file": files[name],
             **_origin(card),
-            "trial": int(card["trial"]),
-            "parameters": int(known["parameters"]),
+            "trial": _count(card["trial"]),
+            "parameters": _count(known["parameters"]),
             "share": float(known["share_of_teacher"]),
             "size_kb": card["files"][files[name]]["bytes"] / 1000,
-            "macs": int(known["macs"]),
+            "macs": _count(known["macs"]),
             **_latencies(card["proof"][name]["latency_ms"]),
             "validation_accuracy": (
                 math.nan if known["validation_accuracy"] is None else float(card["proof"][name]["validation_accuracy"])
@@ -78,11 +79,11 @@ def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             "test_accuracy": float(card["proof"][name]["test_accuracy"]),
             "agreement": float(card["proof"][name]["agreement"]),
             "largest_difference": float(card["proof"][name]["largest_difference"]),
-            "fresh_test_accuracy": seeds.get("mean"),
-            "fresh_low": seeds.get("low"),
-            "fresh_high": seeds.get("high"),
-            "fresh_seeds": seeds.get("seeds"),
-            "verdict": fresh.get("verdict"),
+            "fresh_test_accuracy": _given(seeds.get("mean"), float),
+            "fresh_low": _given(seeds.get("low"), float),
+            "fresh_high": _given(seeds.get("high"), float),
+            "fresh_seeds": _given(seeds.get("seeds"), _count),
+            "verdict": _given(fresh.get("verdict"), str),
         }
         for name in sorted(files, key=list(card["proof"]).index)  # as they were asked for
     ]
@@ -94,10 +95,10 @@ def teacher_row(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "file": _TEACHER,
         **_origin(card),
-        "parameters": int(teacher["parameters"]),
+        "parameters": _count(teacher["parameters"]),
         "share": 1.0,
         "size_kb": float(teacher["size_kb"]),
-        "macs": int(teacher["macs"]),
+        "macs": _count(teacher["macs"]),
         **_latencies(teacher["latency_ms"]),
         "validation_accuracy": float(teacher["validation_accuracy"]),
         "test_accuracy": float(teacher["test_accuracy"]),
@@ -111,6 +112,18 @@ def _origin(card: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{card['data']['name']} {card['data']['fingerprint'][:12]}",
         "machine": f"{machine['processor']}, {machine['system']}",
     }
+
+
+def _count(value: Any) -> int:
+    """A whole number that a table can hold."""
+    found = int(value)
+    if not 0 <= found < 2**63:
+        raise ValueError(f"{found} is no count")
+    return found
+
+
+def _given(value: Any, kind: Callable[[Any], _Kind]) -> _Kind | None:
+    return None if value is None else kind(value)
 
 
 def _latencies(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

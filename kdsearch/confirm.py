@@ -14,10 +14,11 @@ from kdsearch.ledger import Arm, Confirmed, Question
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
+from kdsearch.records import TrialRecord
 from kdsearch.repeats import Repeat, Repeats, arm_key
 from kdsearch.space import replay
 from kdsearch.stages import Distil, Hints, Start
-from kdsearch.store import Store, TrialRecord
+from kdsearch.store import Store
 from kdsearch.study import CONFIRM, VARIED, Study
 
 SEEDS = 5

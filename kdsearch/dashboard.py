@@ -9,8 +9,8 @@ from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.serving import HOST, chosen_port, say_address, until_stopped
-from kdsearch.store import open_storage
 from kdsearch.workspace import Workspace
 
 _PORT = 8080

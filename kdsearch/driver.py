@@ -4,15 +4,16 @@ There is one driver to a study. Workers know neither Optuna nor MLflow; the data
 segment is run and every result before the next proposal is asked for.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from optuna.trial import TrialState
-
 from kdsearch.accounting import Timesheet
+from kdsearch.attempts import POLL_SECONDS, Attempts, Lost
 from kdsearch.budget import Budget, Meter
+from kdsearch.endings import Endings
 from kdsearch.events import (
     Listener,
     Note,
@@ -22,26 +23,21 @@ from kdsearch.events import (
     SegmentEnded,
     TeacherMeasured,
     TrialBegan,
-    TrialEnded,
-    TrialWaits,
 )
-from kdsearch.executors import Executor, LostError
+from kdsearch.executors import Executor
 from kdsearch.files import DamagedError
 from kdsearch.intake import Intake
 from kdsearch.keeping import Keeper
+from kdsearch.mistakes import Mistake
 from kdsearch.pausing import Pauses
 from kdsearch.prepare import Prepared
+from kdsearch.records import Inherited
 from kdsearch.sampling import ExhaustedError, Proposals
 from kdsearch.starts import Starts
 from kdsearch.stopping import Rule
-from kdsearch.store import Inherited, Store
+from kdsearch.store import Store
 from kdsearch.trial import Failed, Progress, Segment
 from kdsearch.underway import UnderWay
-
-_RETRIES = 2
-_FAILED_AT_FIRST = 5
-_GRACE_SECONDS = 20.0
-_POLL_SECONDS = 0.2
 
 
 class Driver:
@@ -66,7 +62,6 @@ class Driver:
         self._executor = executor
         self._tell = tell
         self._asked_to_stop = stopping
-        self._clock = clock
         self._teacher_accuracy = teacher_accuracy
         self._records = store.records()
         self._meter = Meter(budget, store.facts, self._records, clock)
@@ -78,11 +73,17 @@ class Driver:
         self._starts = Starts(prepared.workspace.starts(self._study.name))
         self._under_way: dict[int, UnderWay] = {}
         self._ready: deque[int] = deque()
-        self._futures: dict[Future[Progress | Failed], int] = {}
+        self._attempts = Attempts(executor, clock=clock, stall_minutes=self._study.stall_minutes)
         self._exhausted: str | None = None
-        self._failed_here = 0
-        self._completed_here = 0
-        self._paused_here = 0
+        self._endings = Endings(
+            store,
+            objectives=self._study.objectives,
+            proposals=self._proposals,
+            keeper=self._keeper,
+            pauses=self._pauses,
+            meter=self._meter,
+            tell=tell,
+        )
 
     def run(self) -> SearchEnded:
         """Search until the budget is used; the result says what ended it before. Listeners hear of what is raised."""
@@ -93,7 +94,9 @@ class Driver:
         try:
             stopped = self._work()
         except BaseException as error:
-            self._tell(self._ended(str(error), interrupted=isinstance(error, KeyboardInterrupt), raised=True))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            why = "it was interrupted; the same command goes on" if interrupted else str(error)
+            self._tell(self._ended(why, interrupted=interrupted, raised=True))
             raise
         ended = self._ended(stopped, interrupted=self._asked_to_stop(), raised=False)
         self._tell(ended)
@@ -103,22 +106,27 @@ class Driver:
         try:
             self._adopt()
             stopped = self._loop()
-        except Exception:
-            self._wind_down()  # what the others have trained is kept, whatever went wrong
-            raise
-        else:
             self._wind_down()
-        finally:
-            if (session := self._timesheet.session()) is not None:
-                self._store.add_session(session)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._salvage(error)
+            with contextlib.suppress(Mistake):  # what ended the search is to be told
+                self._account()
+            raise
+        self._account()
         if not self._asked_to_stop():
             self._note_teacher(wait=True)
-            self._prune(stopped or "the trials of the budget are begun")
+            waiting = [number for number in self._pauses.waiting if number in self._under_way]
+            why = stopped or "the trials of the budget are begun"
+            self._endings.prune({number: self._under_way.pop(number) for number in waiting}, why)
         return stopped
 
+    def _account(self) -> None:
+        if (session := self._timesheet.session()) is not None:
+            self._store.add_session(session)
+
     def _ended(self, stopped: str | None, *, interrupted: bool, raised: bool) -> SearchEnded:
-        fruitless = self._failed_here > 0 and not self._completed_here and not self._paused_here
-        failed = (raised and not interrupted) or fruitless
+        failed = (raised and not interrupted) or self._endings.fruitless
         store = self._store
         return SearchEnded(store.facts, store.records(), store.ledger.read(), stopped, interrupted, failed)
 
@@ -129,7 +137,7 @@ class Driver:
         """Write the teacher's accuracy down once it is measured."""
         future = self._teacher_accuracy
         while wait and future is not None and not future.done() and not self._asked_to_stop():
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         if future is None or not future.done():
             return
         self._teacher_accuracy = None
@@ -173,18 +181,17 @@ class Driver:
     def _loop(self) -> str | None:
         """Keep the executor full until the budget is used; gives the reason if it ends before."""
         while not self._stopping():
-            while len(self._futures) < self._executor.capacity and not self._stopping() and self._go_on():
+            capacity = self._executor.capacity
+            self._timesheet.there_are(capacity)
+            while len(self._attempts) < capacity and not self._stopping() and self._go_on():
                 pass
-            if not self._futures:
+            if not self._attempts:
                 return self._exhausted or self._meter.exceeded
             self._note_teacher(wait=False)
-            done = self._executor.wait(self._futures, _POLL_SECONDS)
-            for event in self._executor.events():
-                self._tell(event)
-            for future in done:
-                self._settle(future)
-            if self._failed_here >= _FAILED_AT_FIRST and not self._completed_here and not self._paused_here:
-                return f"the first {self._failed_here} trials of this run all failed; the reason of the last is above"
+            for number, outcome in self._attempts.outcomes(self._tell):
+                self._settle(number, outcome)
+            if (hopeless := self._endings.hopeless) is not None:
+                return hopeless
         return None if self._asked_to_stop() else self._meter.exceeded
 
     def _go_on(self) -> bool:
@@ -221,7 +228,7 @@ class Driver:
         if not trial.curve and trial.in_start:
             self._share_start(number, trial)
         if self._pauses.stands(trial.recipe, trial.epoch):
-            self._pause(number)
+            self._endings.pause(number, trial)
         elif not trial.in_start or self._starts.claim(number, trial.recipe, trial.seeds):
             self._ready.appendleft(number)  # before others: a worker may still have at hand what it needs
 
@@ -242,24 +249,6 @@ class Driver:
             self._place(parked)
 
     # early stopping
-
-    def _pause(self, number: int) -> None:
-        """The trial waits at a rung; what it has shown so far counts for the sampler."""
-        trial = self._under_way[number]
-        self._pauses.arrived(number, trial.recipe, trial.known, trial.curve)
-        self._store.waits(number, True)
-        self._paused_here += 1
-        if (values := self._standing(trial)) is not None:
-            self._proposals.standing(number, values)
-        self._tell(TrialWaits(number, trial.epoch, trial.recipe.epochs))
-        trial.state = None  # it is on disk, and many may wait
-
-    def _standing(self, trial: UnderWay) -> list[float] | None:
-        """The study's objectives as far as a trial shows them before its end; None where only the end can tell one."""
-        shown = {**trial.known, "accuracy": trial.curve[-1]["validation_accuracy"]}
-        if not all(name in shown for name in self._study.objectives):
-            return None
-        return [shown[name] for name in self._study.objectives]
 
     def _resume(self, number: int) -> None:
         """Let a trial of this run go on from its rung."""
@@ -289,18 +278,6 @@ class Driver:
         self._tell(TrialBegan(self._store.record(number)))
         self._submit(number)
 
-    def _prune(self, why: str) -> None:
-        """The budget is used: what waits at a rung ends here, with its results and its state kept."""
-        waiting = [number for number in self._pauses.waiting if number in self._under_way]
-        if waiting and not self._completed_here:
-            said = f"{self._pauses.name} let none of the {len(waiting)} trials that wait be trained to its end"
-            self._tell(Note(f"{said}; give the study more trials, or none as its stopping rule"))
-        for number in waiting:
-            trial = self._under_way.pop(number)
-            reason = f"{self._pauses.name} let it wait after {trial.epoch} of {trial.recipe.epochs} epochs; {why}"
-            self._store.prune(number, reason, trial.curve, trial.rounded(), self._standing(trial))
-            self._tell(TrialEnded(self._store.record(number)))
-
     # segments
 
     def _submit(self, number: int) -> None:
@@ -317,25 +294,19 @@ class Driver:
             objectives=self._study.objectives,
         )
         self._tell(SegmentBegan(number, trial.epoch, trial.recipe.epochs))
-        self._futures[self._executor.submit(segment)] = number
+        self._attempts.submit(segment)
 
-    def _settle(self, future: Future[Progress | Failed]) -> None:
+    def _settle(self, number: int, result: Progress | Failed | Lost) -> None:
         """Take in what a segment gave, and what becomes of its trial."""
-        number = self._futures.pop(future)
         trial = self._under_way[number]
         self._tell(SegmentEnded(number))
-        try:
-            result = future.result()
-        except LostError as error:
-            trial.lost += 1
-            if trial.lost > _RETRIES:
-                self._fail(number, f"{error}, {trial.lost} times with the same segment", "")
-            else:
-                self._tell(Note(f"trial {number}: {error}; its segment will be run again"))
-                self._ready.append(number)
+        if isinstance(result, Lost):
+            self._tell(Note(f"trial {number}: {result.reason}; its segment will be run again"))
+            self._ready.append(number)
             return
         if isinstance(result, Failed):
-            self._fail(number, result.reason, result.trace)
+            self._endings.fail(number, trial, result)
+            self._release(number, self._under_way.pop(number))
             return
         for note in result.notes:
             self._tell(Note(f"trial {number}: {note}"))
@@ -344,7 +315,8 @@ class Driver:
         self._timesheet.add(result)
         self._meter.trained(len(result.curve))
         if result.measured is not None:
-            self._complete(number, trial, result.measured)
+            self._endings.complete(number, trial, result.measured)
+            del self._under_way[number]
             return
         with trial.checkpointing():
             self._keeper.keep(number, trial)
@@ -354,43 +326,21 @@ class Driver:
             self._release(number, trial)
         self._place(number)
 
-    # how trials end
-
-    def _complete(self, number: int, trial: UnderWay, measured: dict[str, float]) -> None:
-        with trial.checkpointing():
-            self._keeper.keep_student(number, trial)
-        measured = {**trial.known, **measured}
-        values = [measured[objective] for objective in self._study.objectives]
-        self._store.complete(number, values, measured, trial.curve, trial.rounded())
-        self._proposals.told(number, TrialState.COMPLETE, values)
-        self._pauses.completed(number, trial.recipe, trial.known, trial.curve)
-        self._meter.complete(measured["accuracy"], measured["parameters"])
-        self._completed_here += 1
-        self._end(number)
-
-    def _fail(self, number: int, reason: str, trace: str) -> None:
-        if trace:
-            self._tell(Note(f"trial {number} raised; its traceback is in {self._keeper.log(number, trace)}"))
-        trial = self._under_way[number]
-        self._store.fail(number, reason, trial.curve, trial.rounded())
-        self._proposals.told(number, TrialState.FAIL)
-        self._pauses.forget(number)
-        self._failed_here += 1
-        self._release(number, trial)
-        self._end(number)
-
-    def _end(self, number: int) -> None:
-        del self._under_way[number]
-        self._keeper.drop(number)
-        self._tell(TrialEnded(self._store.record(number)))
-
     def _wind_down(self) -> None:
         """Stopping: let running segments end after the epoch they are in, and keep their states."""
-        if not self._futures:
-            return
-        self._executor.stop()
-        self._tell(Note(f"stopping: {len(self._futures)} running trials are kept for the next run", warning=False))
-        until = self._clock() + _GRACE_SECONDS
-        while self._futures and (left := until - self._clock()) > 0:
-            for future in self._executor.wait(self._futures, min(left, _POLL_SECONDS)):
-                self._settle(future)
+        self._say_that_it_stops("")
+        for number, outcome in self._attempts.wind_down(self._tell):
+            self._settle(number, outcome)
+
+    def _salvage(self, error: Exception) -> None:
+        """Keep what the others have trained, whatever went wrong."""
+        self._say_that_it_stops(f" ({error})")
+        for number, outcome in self._attempts.wind_down(self._tell):
+            with contextlib.suppress(Mistake):  # the same trouble, in the hands of another
+                self._settle(number, outcome)
+
+    def _say_that_it_stops(self, why: str) -> None:
+        if self._attempts:
+            kept = f"stopping{why}: {len(self._attempts)} running trials are kept for the next run"
+            within = f"up to {self._attempts.grace_seconds:.0f} s until they have ended the epoch they are in"
+            self._tell(Note(f"{kept}; {within}", warning=False))

@@ -1,5 +1,6 @@
 """Files that matter: written to a temporary name, flushed and renamed, so that a reader sees all of one or nothing."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kdsearch.mistakes import Mistake
+from kdsearch.mistakes import DiskError
+from kdsearch.plain import digest
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What the operating system says of a disk that is full, read-only or failing."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_SUM = "sum"
 
 
 class DamagedError(Exception):
@@ -27,11 +36,12 @@ def writable(what: Path) -> Iterator[None]:
     try:
         yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise Mistake(f"cannot write {what} ({error.strerror}); name a folder that you may write to") from None
+        raise DiskError(f"cannot write {what} ({error.strerror}); name a folder that you may write to") from None
     except OSError as error:
         if error.strerror is None or error.errno is None:
             raise
-        raise Mistake(f"cannot write {what} ({error.strerror})") from None
+        remedy = f"; free some space on {what}, and the same command goes on" if error.errno in _FULL else ""
+        raise DiskError(f"cannot write {what} ({error.strerror}){remedy}") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -46,12 +56,48 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _flush_folder(folder: Path) -> None:
+    """Have the names in it on the disk too: a power cut could else take a rename back."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_note(path: Path, note: Mapping[str, Any]) -> None:
+    """A JSON object with a checksum of its content."""
+    write_text(path, json.dumps({**note, _SUM: _sum(note)}))
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What `write_note` wrote; one without a checksum is of an older version, and taken as it stands: who reads it
+    looks whether it says what it should. Raises `FileNotFoundError`, and `DamagedError` where it is torn or altered.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError
+        found = None
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is torn or altered: it holds no JSON object")
+    if _SUM in found and found.pop(_SUM) != _sum(found):
+        raise DamagedError(f"{path}: its checksum does not fit its content")
+    return found
+
+
+def _sum(note: Mapping[str, Any]) -> str:
+    return digest(json.loads(json.dumps(dict(note))))
 
 
 def void(_result: object) -> None:
@@ -84,7 +130,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     text = metadata.get("notes", "")
     if metadata.get("sha256") != tensors_sha256(tensors, text):
         raise DamagedError(f"{path}: its checksum does not fit its content")
-    return tensors, json.loads(text)
+    try:
+        notes = json.loads(text)
+    except (ValueError, RecursionError):
+        notes = None
+    if not isinstance(notes, dict):
+        raise DamagedError(f"{path}: its notes are none of ours")
+    return tensors, notes
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], text: str = "") -> str:

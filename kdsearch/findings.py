@@ -20,7 +20,7 @@ from kdsearch.evidence import (
     verdict,
 )
 from kdsearch.ledger import Arm, Confirmed, Question
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.study import CONFIRM
 
 CONFIRMED_COLUMNS = (

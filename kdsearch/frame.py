@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kdsearch import pareto
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.study import signs
 
 

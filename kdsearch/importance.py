@@ -15,7 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
 from kdsearch.comparable import SizeCurve
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.thinning import evenly
 
 _FEWEST = 10

@@ -11,9 +11,10 @@ from kdsearch.keeping import Keeper
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
+from kdsearch.records import Inherited, TrialRecord
 from kdsearch.sampling import BrokenProposalError, ExhaustedError, Proposal, Proposals
 from kdsearch.space import replay
-from kdsearch.store import Inherited, Store, TrialRecord
+from kdsearch.store import Store
 from kdsearch.trial import Seeds
 from kdsearch.underway import UnderWay
 

@@ -7,14 +7,20 @@ have no slash, so that no study can be taken for a ledger; the study's own id ke
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from kdsearch.bookkeeping import Book, Loss
 from kdsearch.evidence import Sample
+from kdsearch.legible import check_curve, legible
+from kdsearch.plain import from_json, is_number
+from kdsearch.sums import beside, change, held, sum_of
 
+_RUN, _SUM = "run", "sum"
 _QUESTIONS = "questions"
 _TEACHER = "teacher_test_accuracy"
 
@@ -43,8 +49,22 @@ class Question:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Question":
-        arms = tuple(Arm(**arm) for arm in content["arms"])
-        return cls(name=content["name"], trial=content["trial"], arms=arms, seeds=tuple(content["seeds"]))
+        """Raises `ValueError`, `TypeError` or `KeyError` where it is none."""
+        asked = from_json(_Asked, content)
+        arms = tuple(from_json(Arm, arm) for arm in asked.arms)
+        if not arms:
+            raise ValueError("a question without arms")
+        return cls(name=asked.name, trial=asked.trial, arms=arms, seeds=tuple(asked.seeds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question as JSON has it."""
+
+    name: str
+    trial: int | None
+    arms: list[Any]
+    seeds: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +116,24 @@ class Ledger:
 
     def __init__(self, storage: BaseStorage, name: str, study_id: str) -> None:
         self._storage = storage
-        self._name = f"{name}/confirm-{study_id[:12]}"
+        self.name = f"{name}/confirm-{study_id[:12]}"
 
     def read(self) -> Confirmed:
-        """What is in it: nothing where nothing was confirmed yet. Of an arm's runs on one seed the last counts."""
+        """What is in it, without what `left_out` names: nothing where nothing was confirmed yet. Of an arm's runs on
+        one seed the last counts.
+        """
         study_id = self._find()
         if study_id is None:
             return Confirmed()
-        attributes = self._storage.get_study_user_attrs(study_id)
-        records = [_record(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=False)]
+        with legible(self.name, "the runs on fresh seeds"):
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)
+            accuracy, _ = self._teacher(study_id)
+            questions = tuple(self._questions(study_id).entries())
+        records = [self._read(trial) for trial in trials]
         return Confirmed(
-            questions=tuple(Question.from_json(one) for one in attributes.get(_QUESTIONS, [])),
+            questions=questions,
             records=tuple({(record.arm, record.seed): record for record in records}.values()),
-            teacher_test_accuracy=attributes.get(_TEACHER),
+            teacher_test_accuracy=accuracy,
         )
 
     def ask(self, questions: list[Question]) -> None:
@@ -119,29 +144,63 @@ class Ledger:
         for question in questions:
             before = asked.get((question.name, question.trial))
             asked[question.name, question.trial] = question if before is None else _joined(before, question)
-        content = [dataclasses.asdict(question) for question in asked.values()]
-        self._storage.set_study_user_attr(self._made(), _QUESTIONS, content)
+        self._questions(self._made()).replace([dataclasses.asdict(question) for question in asked.values()])
 
     def add(self, record: RepeatRecord) -> None:
         """Write a run that is over, in one transaction."""
         complete = record.state == "complete"
+        text = json.dumps(dataclasses.asdict(record))
         trial = create_trial(
             state=TrialState.COMPLETE if complete else TrialState.FAIL,
             value=record.measured["test_accuracy"] if complete else None,
-            user_attrs={"run": json.dumps(dataclasses.asdict(record))},
+            user_attrs={_RUN: text, _SUM: sum_of(text)},
         )
         self._storage.create_new_trial(self._made(), template_trial=trial)
 
     def note_teacher(self, test_accuracy: float) -> None:
-        self._storage.set_study_user_attr(self._made(), _TEACHER, test_accuracy)
+        study_id = self._made()
+        before, _ = self._teacher(study_id)
+        for attribute, content in change(_TEACHER, before, test_accuracy).items():
+            self._storage.set_study_user_attr(study_id, attribute, content)
+
+    def left_out(self) -> list[Loss]:
+        """What was asked, and the teacher's accuracy, where they are not what was written: both can be had again."""
+        study_id = self._find()
+        if study_id is None:
+            return []
+        _, reason = self._teacher(study_id)
+        drop = partial(self._forget_teacher, study_id)
+        lost = [Loss(what="the teacher's accuracy on the test split", reason=reason, drop=drop)] if reason else []
+        return [*self._questions(study_id).losses(), *lost]
+
+    def _read(self, trial: FrozenTrial) -> RepeatRecord:
+        with legible(self.name, f"run {trial.number} on fresh seeds"):
+            return _record(trial)
+
+    def _questions(self, study_id: int) -> Book[Question]:
+        return Book(self._storage, study_id, _QUESTIONS, Question.from_json)
+
+    def _teacher(self, study_id: int) -> tuple[float | None, str | None]:
+        """The teacher's accuracy, None where it is not known, and why it is left out where it is."""
+        try:
+            accuracy = held(self._storage.get_study_user_attrs(study_id), _TEACHER)
+        except (ValueError, TypeError) as error:
+            return None, str(error)
+        if accuracy is not None and not is_number(accuracy):
+            return None, f"it is {accuracy!r}"[:100]
+        return accuracy, None
+
+    def _forget_teacher(self, study_id: int) -> None:
+        for attribute in (beside(_TEACHER), _TEACHER):
+            self._storage.set_study_user_attr(study_id, attribute, None)
 
     def _find(self) -> int | None:
         names = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
-        return names.get(self._name)
+        return names.get(self.name)
 
     def _made(self) -> int:
         found = self._find()
-        return found if found is not None else self._storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
+        return found if found is not None else self._storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
 
 
 def _joined(before: Question, now: Question) -> Question:
@@ -157,4 +216,17 @@ def _joined(before: Question, now: Question) -> Question:
 
 
 def _record(trial: FrozenTrial) -> RepeatRecord:
-    return RepeatRecord(**json.loads(trial.user_attrs["run"]))
+    """Raises `ValueError`, `TypeError` or `KeyError` where it is not what was written."""
+    text = trial.user_attrs[_RUN]
+    if trial.user_attrs.get(_SUM, whole := sum_of(text)) != whole:  # older versions wrote none
+        raise ValueError(f"run {trial.number} is not what was written")
+    record = from_json(RepeatRecord, json.loads(text))
+    check_curve(record.curve)
+    complete = record.state == "complete"
+    if complete and not {"accuracy", "test_accuracy"} <= record.measured.keys():
+        raise ValueError("a complete run lacks its accuracies")
+    if complete != (trial.state == TrialState.COMPLETE):
+        raise ValueError("its state is not what was written")
+    if complete and trial.value != record.measured["test_accuracy"]:
+        raise ValueError("its value is not what was written")
+    return record

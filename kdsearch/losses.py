@@ -28,7 +28,7 @@ def soften(teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None
     probabilities = functional.softmax(teacher_BK / temperature, dim=-1)
     if probabilities.ndim == 2:
         return probabilities
-    return probabilities.mean(dim=0) if votes_M is None else tensordot(votes_M, probabilities, dims=1)
+    return probabilities.mean(dim=0) if votes_M is None else tensordot(votes_M.to(probabilities), probabilities, dims=1)
 
 
 def pooled_logits(teacher_MBK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:
@@ -40,7 +40,7 @@ def pooled_logits(teacher_MBK: Tensor, temperature: float, votes_M: Tensor | Non
     log_MBK = functional.log_softmax(teacher_MBK / temperature, dim=-1)
     if votes_M is None:
         votes_M = log_MBK.new_full((len(log_MBK),), 1 / len(log_MBK))
-    return temperature * logsumexp(log_MBK + votes_M.log()[:, None, None], dim=0)
+    return temperature * logsumexp(log_MBK + votes_M.to(log_MBK).log()[:, None, None], dim=0)
 
 
 def soft_targets(student_BK: Tensor, teacher_BK: Tensor, temperature: float, votes_M: Tensor | None = None) -> Tensor:

@@ -20,12 +20,13 @@ _WATCHED = 2000
 
 
 def logits(module: nn.Module, data: Data, split: Split, batch_size: int = 128) -> Tensor:
-    """Logits (N, K) float32 of `module` in evaluation mode; the module's mode is put back."""
+    """Logits (N, K) float32 on the CPU, of `module` in evaluation mode where it is; its mode is put back."""
     training = module.training
+    device = next(module.parameters(), torch.empty(0)).device
     module.eval()
     try:
         with torch.inference_mode():
-            parts = [module(data.normalize(inputs)) for inputs in split.inputs.split(batch_size)]
+            parts = [module(data.normalize(inputs).to(device)).cpu() for inputs in split.inputs.split(batch_size)]
     finally:
         module.train(training)
     return torch.cat(parts).clone()

@@ -10,6 +10,10 @@ class Mistake(ValueError):
     """A wrong input. The command line prints its message alone and exits with status 2."""
 
 
+class DiskError(Mistake):
+    """The disk is full, read-only or failing: no trial's fault, so a search ends rather than failing its trials."""
+
+
 class UserCodeError(Mistake):
     """Code in a study file raised. `trace` is its full traceback, which the command line writes to a log file."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from kdsearch.mistakes import Mistake
 from kdsearch.recipe import Recipe
+from kdsearch.records import TrialRecord
 from kdsearch.stopping import Mark, Rule, rung_epochs
-from kdsearch.store import TrialRecord
 
 
 class Pauses:

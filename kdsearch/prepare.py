@@ -1,6 +1,5 @@
 """What stands before a search: data, teacher, signals and the facts of the study."""
 
-import json
 import math
 import uuid
 from collections.abc import Callable
@@ -15,18 +14,21 @@ from kdsearch.data.kept import keep_data
 from kdsearch.data.views import Views, check_fits, check_replayable
 from kdsearch.events import Listener, Note, TeacherEpoch
 from kdsearch.executors.base import Job
-from kdsearch.files import writable, write_text
+from kdsearch.files import DamagedError, read_note, writable, write_note
 from kdsearch.mistakes import Mistake, user_code
+from kdsearch.plain import is_number
 from kdsearch.recipe import Recipe
+from kdsearch.records import StudyFacts
 from kdsearch.screening import Screen
 from kdsearch.signals import Signals, check_room
-from kdsearch.store import StudyFacts
-from kdsearch.study import Source, Study
+from kdsearch.source import Source
+from kdsearch.study import Study
 from kdsearch.teacher import Frozen, Untrained
 from kdsearch.threads import torch_threads
 from kdsearch.training import Epoch
 from kdsearch.workspace import Workspace
 
+_VALIDATION, _TEST = "validation_accuracy", "test_accuracy"
 _AT_ONCE = 256
 """Examples between two looks at whether the measuring of a teacher is to stop."""
 
@@ -49,27 +51,53 @@ class Prepared:
         """Where the teacher's accuracy is kept, once measured."""
         return self.workspace.study(self.study.name) / "teacher" / f"{self.teacher.key}.accuracy.json"
 
+    @property
+    def _test_measurement(self) -> Path:
+        return self.measurement.with_name(f"{self.teacher.key}.test.json")
+
     def teacher_accuracy(self, stopping: Callable[[], bool] = lambda: False) -> float:
         """The teacher's accuracy on the validation split, measured once and kept; NaN where `stopping` said True."""
-        return self._measured(self.measurement, "validation_accuracy", self.data.validation, stopping)
+        return self._measured(self.measurement, _VALIDATION, self.data.validation, stopping)
 
     def teacher_test_accuracy(self) -> float:
         """The teacher's accuracy on the test split, measured once and kept: to be reported, not to choose by."""
-        path = self.measurement.with_name(f"{self.teacher.key}.test.json")
-        return self._measured(path, "test_accuracy", self.data.test, lambda: False)
+        return self._measured(self._test_measurement, _TEST, self.data.test, lambda: False)
 
     def _measured(self, path: Path, name: str, held: Split, stopping: Callable[[], bool]) -> float:
         try:
-            return float(json.loads(path.read_text(encoding="utf-8"))[name])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return _kept_accuracy(path, name)
+        except FileNotFoundError:
             right = 0
             for inputs, labels in zip(held.inputs.split(_AT_ONCE), held.labels.split(_AT_ONCE), strict=True):
                 if stopping():
                     return math.nan
                 right += int((self.teacher.predictions(self.data, inputs, labels) == labels).sum())
             accuracy = right / len(held)
-            write_text(path, json.dumps({name: accuracy}))
+            with writable(path):
+                write_note(path, {name: accuracy})
             return accuracy
+
+    def forget_damaged(self) -> list[str]:
+        """Remove measurements that are torn or altered, which are then made again; gives what was wrong with them."""
+        found = []
+        names = {self.measurement: _VALIDATION, self._test_measurement: _TEST}
+        for path, name in names.items():
+            try:
+                _kept_accuracy(path, name)
+            except FileNotFoundError:
+                continue
+            except DamagedError as error:
+                path.unlink()
+                found.append(f"the teacher is measured again: {error}")
+        return found
+
+
+def _kept_accuracy(path: Path, name: str) -> float:
+    """A measurement that was kept. Raises `FileNotFoundError`, and `DamagedError` where it is none."""
+    accuracy = read_note(path).get(name)
+    if not is_number(accuracy) or not 0 <= accuracy <= 1:
+        raise DamagedError(f"{path} holds no accuracy")
+    return float(accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +125,12 @@ class Draft:
             teacher_key=self.teacher.key,
         )
 
-    def keep_data(self) -> None:
+    def keep_data(self, tell: Listener) -> None:
         """Write the data where workers read it from."""
         folder = self.workspace.study(self.study.name) / "data"
         with writable(folder):
-            keep_data(self.data, folder)
+            if (damage := keep_data(self.data, folder)) is not None:
+                tell(Note(f"the data for the workers are written again: {damage}"))
 
     def ready(
         self,
@@ -126,13 +155,18 @@ class Draft:
         folder = self.workspace.study(self.study.name)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        teacher = self.teacher.freeze(self.data, folder / "teacher", on_epoch)
+
+        def say(text: str) -> None:
+            if listener is not None:
+                listener(Note(text))
+
+        with writable(folder / "teacher"):
+            teacher = self.teacher.freeze(self.data, folder / "teacher", on_epoch, say)
         signals = Signals(lambda: teacher, teacher.key, self.data, folder / "signals", self.study.signals_gb)
         with torch_threads(teacher.threads):  # that one machine says the same whenever they are computed
             signals.compute(Views(self.data))  # here all cores are free, and all workers would wait for them
         for note in signals.take_notes():
-            if listener is not None:
-                listener(Note(note))
+            say(note)
         prepared = Prepared(
             study=self.study,
             source=self.source,
@@ -143,6 +177,8 @@ class Draft:
             screen=self.screen,
             facts=self.facts,
         )
+        for damage in prepared.forget_damaged():
+            say(damage)
         if not measure and not prepared.measurement.exists():
             return prepared
         accuracy = prepared.teacher_accuracy()

@@ -8,23 +8,22 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdsearch.events import Listener, Note, RepeatBegan, RepeatEnded, RepeatEpoch, RepeatsBegan
-from kdsearch.executors import Executor, LostError
+from kdsearch.attempts import Attempts, Lost
+from kdsearch.events import Listener, Note, RepeatBegan, RepeatEnded, RepeatEpoch, RepeatsBegan, TrialEpoch
+from kdsearch.executors import Executor
 from kdsearch.files import DamagedError
 from kdsearch.ledger import Ledger, RepeatRecord
+from kdsearch.mistakes import DiskError
+from kdsearch.patience import UnansweredError
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
 from kdsearch.seeds import derive
 from kdsearch.trial import Failed, Progress, Seeds, Segment
 from kdsearch.underway import UnderWay, saved
-
-_RETRIES = 2
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ class Repeats:
         self._folder = prepared.workspace.confirm(prepared.study.name)
         self._wanted: list[Repeat] = []
         self._under_way: dict[int, UnderWay] = {}
-        self._futures: dict[Future[Progress | Failed], int] = {}
+        self._attempts = Attempts(executor, clock=clock, stall_minutes=prepared.study.stall_minutes)
         self._began_ms: dict[int, int] = {}
 
     def run(self, wanted: Sequence[Repeat]) -> bool:
@@ -91,29 +90,22 @@ class Repeats:
         self._tell(RepeatsBegan(self._prepared.facts, len(keyed), done, self._executor.capacity))
         self._executor.go_on()  # a search that ended by its budget has stopped them
         ready = deque(range(len(self._wanted)))
-        while (ready or self._futures) and not self._stopping():
-            while ready and len(self._futures) < self._executor.capacity and not self._stopping():
+        while (ready or self._attempts) and not self._stopping():
+            while ready and len(self._attempts) < self._executor.capacity and not self._stopping():
                 self._submit(ready.popleft())
-            over_now = self._executor.wait(self._futures, _POLL_SECONDS)
-            self._pass_on_events()
-            for future in over_now:
-                if (again := self._settle(future)) is not None:
-                    ready.appendleft(again)
-        self._wind_down()
+            for number, outcome in self._attempts.outcomes(self._pass_on):
+                if self._settle(number, outcome):
+                    ready.appendleft(number)
+        for number, outcome in self._attempts.wind_down(self._pass_on):  # what running segments have trained is kept
+            self._settle(number, outcome)
         return not ready and not self._under_way
 
-    def _wind_down(self) -> None:
-        """Keep what running segments have trained."""
-        if self._futures:
-            self._executor.stop()
-        while self._futures:
-            for future in self._executor.wait(self._futures, _POLL_SECONDS):
-                self._settle(future)
-            self._pass_on_events()
-
-    def _pass_on_events(self) -> None:
-        for event in self._executor.events():
-            self._tell(RepeatEpoch(self._wanted[event.trial].label, self._wanted[event.trial].seed, event.line))
+    def _pass_on(self, event: TrialEpoch | Note) -> None:
+        if isinstance(event, Note):
+            self._tell(event)
+            return
+        repeat = self._wanted[event.trial]
+        self._tell(RepeatEpoch(repeat.label, repeat.seed, event.line))
 
     def _submit(self, number: int) -> None:
         repeat = self._wanted[number]
@@ -133,7 +125,7 @@ class Repeats:
             confirming=True,
             permuted=derive(seed, "permuted", repeat.seed) if repeat.permuted else None,
         )
-        self._futures[self._executor.submit(segment)] = number
+        self._attempts.submit(segment)
 
     def _begun(self, number: int) -> UnderWay:
         repeat = self._wanted[number]
@@ -159,28 +151,21 @@ class Repeats:
         )
         return trial
 
-    def _settle(self, future: "Future[Progress | Failed]") -> int | None:
-        """Take in what a segment gave; the run's number where there is more of it to train."""
-        number = self._futures.pop(future)
+    def _settle(self, number: int, result: Progress | Failed | Lost) -> bool:
+        """Take in what a segment gave; whether there is more of the run to train."""
         repeat, trial = self._wanted[number], self._under_way[number]
-        try:
-            result = future.result()
-        except LostError as error:
-            trial.lost += 1
-            if trial.lost <= _RETRIES:
-                self._tell(Note(f"{repeat.label}, seed {repeat.seed}: {error}; its segment will be run again"))
-                return number
-            self._end(number, failed=f"{error}, {trial.lost} times with the same segment")
-            return None
+        if isinstance(result, Lost):
+            self._tell(Note(f"{repeat.label}, seed {repeat.seed}: {result.reason}; its segment will be run again"))
+            return True
         if isinstance(result, Failed):
             self._end(number, failed=result.reason)
-            return None
+            return False
         trial.take_in(result)
         if result.measured is not None:
             self._end(number, measured=result.measured)
-            return None
+            return False
         trial.save(self._path(repeat))
-        return number
+        return True
 
     def _end(self, number: int, *, measured: dict[str, float] | None = None, failed: str | None = None) -> None:
         repeat, trial = self._wanted[number], self._under_way.pop(number)
@@ -200,7 +185,11 @@ class Repeats:
             began_ms=self._began_ms[number],
             ended_ms=time.time_ns() // 1_000_000,
         )
-        self._ledger.add(record)
+        try:
+            self._ledger.add(record)
+        except (UnansweredError, DiskError):
+            trial.save(self._path(repeat))  # at its end: the next run has but to measure it
+            raise
         self._path(repeat).unlink(missing_ok=True)
         self._tell(RepeatEnded(record))
 

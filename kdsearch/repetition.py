@@ -9,7 +9,7 @@ from kdsearch.events import Listener, Note, to_all
 from kdsearch.export import DEFAULT_FORMATS, Exported, Subject, check_formats, check_target, export
 from kdsearch.export.anew import train_anew
 from kdsearch.export.folder import RECIPE
-from kdsearch.export.repeatable import Repeatable, read_recipe, study_beside, threads_of, versions
+from kdsearch.export.repeatable import Repeatable, read_recipe, study_beside, threads_of
 from kdsearch.files import DamagedError, load_tensors, tensors_sha256
 from kdsearch.interrupts import interrupts
 from kdsearch.mistakes import Mistake, UserCodeError
@@ -19,6 +19,7 @@ from kdsearch.saved import WEIGHTS
 from kdsearch.space import replay
 from kdsearch.stored import Where, given
 from kdsearch.study import Study
+from kdsearch.surroundings import versions
 from kdsearch.threads import torch_threads
 from kdsearch.trial import Seeds
 from kdsearch.workspace import Workspace

@@ -13,7 +13,8 @@ from kdsearch.events import SearchEnded
 from kdsearch.findings import Finding, findings, with_confirmation
 from kdsearch.ledger import Confirmed
 from kdsearch.mistakes import Mistake
-from kdsearch.store import Store, StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.store import Store
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -73,6 +74,7 @@ class Results:
             facts=self.facts,
             records=self.records,
             sessions=self.store.sessions() if self.store is not None else (),
+            surroundings=self.store.surroundings() if self.store is not None else (),
             findings=self.findings,
             importances=importances(self.records, self.store.frozen_trials()) if self.store is not None else (),
             teacher_test=self.confirmed.teacher_test_accuracy,

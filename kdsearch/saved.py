@@ -70,6 +70,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _whole(card: Mapping[str, Any]) -> bool:
     """Whether a card has what its readers rely on: one with a fitting checksum may still be anybody's."""
+    try:
+        json.dumps(card, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, which no table or terminal can show
+        return False
     if any(not isinstance(card.get(name), kind) for name, kind in _PARTS.items()):
         return False
     files, names, given = card["files"], card["class_names"], card["input"]

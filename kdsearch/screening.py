@@ -10,7 +10,7 @@ from torch import nn
 
 from kdsearch import metrics
 from kdsearch.mistakes import Mistake, user_code
-from kdsearch.plain import as_json
+from kdsearch.plain import as_json, is_whole
 from kdsearch.recipe import Recipe
 from kdsearch.space import draw, merge_distributions, run_space
 from kdsearch.stages import Distil, Hints, ImpossibleError, Joined
@@ -119,9 +119,9 @@ class Screen:
         return located
 
     def _judged(self, chosen: Student, joined: Joined) -> tuple[Joined, str | None]:
-        if not 0 <= joined.member < len(self._teachers):
+        if not is_whole(joined.member) or not 0 <= joined.member < len(self._teachers):
             raise Mistake(
-                f"hints from ensemble member {joined.member}, but the teacher has {len(self._teachers)} "
+                f"hints from ensemble member {joined.member!r}, but the teacher has {len(self._teachers)} "
                 "(counted from 0)"
             )
         student, teacher = self._meta(chosen), self._teachers[joined.member]

@@ -4,10 +4,8 @@ Shape letters: none; an array is whatever its maker says. Left out: file systems
 file that one machine removes is lost to another that has it mapped.
 """
 
-import errno
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,10 +18,8 @@ from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from kdsearch.files import file_sha256, write_atomically, write_text
-from kdsearch.mistakes import Mistake
-
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+from kdsearch.files import DISK_TROUBLE, DamagedError, file_sha256, read_note, write_atomically, write_note
+from kdsearch.mistakes import DiskError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +55,7 @@ class SignalFiles:
         """The array of that name, mapped copy-on-write; `content` is asked for only where the file has to be made.
 
         A file's checksum is verified once in a process. One that is truncated or altered is made again, with a note.
-        Raises `Mistake` where the disk is full, and leaves nothing half-written then.
+        Raises `DiskError` where the disk is full, and leaves nothing half-written then.
         """
         path = self.folder / f"{stem}.npy"
         self._let_go()
@@ -80,15 +76,17 @@ class SignalFiles:
             except FileNotFoundError:
                 self._mapped.pop(stem, None)  # removed for space by another process since: once more
                 continue
+            except ValueError:  # its checksum fits, but it holds Python objects, or no array: somebody put it there
+                self._remove_damaged(path)
+                continue
             return found
 
     def note(self, stem: str) -> dict[str, Any] | None:
-        """What stands in the JSON file beside the array; None where there is none."""
+        """What stands in the JSON file beside the array; None where there is none, or a damaged one."""
         try:
-            found = json.loads(self._note_of(self.folder / f"{stem}.npy").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return read_note(self._note_of(self.folder / f"{stem}.npy"))
+        except (FileNotFoundError, DamagedError):
             return None
-        return found if isinstance(found, dict) else None
 
     def say_once(self, text: str) -> None:
         """Note `text`, unless this or any other process has noted the same of this folder before."""
@@ -120,9 +118,12 @@ class SignalFiles:
                 return True
         except FileNotFoundError:
             return False
+        self._remove_damaged(path)
+        return False
+
+    def _remove_damaged(self, path: Path) -> None:
         self.notes.append(f"the teacher's signals in {path} were truncated or altered: they are computed again")
         path.unlink(missing_ok=True)
-        return False
 
     def _write(self, path: Path, content: Content) -> None:
         for left in self.folder.glob(f".{path.stem}.*"):
@@ -133,14 +134,14 @@ class SignalFiles:
             with temporary.open("r+b") as file:
                 sha256 = self._stream(file, content)
             # first the note, then the array takes its name: an array without a note is a damaged one
-            write_text(self._note_of(path), json.dumps({**content.note(), "sha256": sha256}))
+            write_note(self._note_of(path), {**content.note(), "sha256": sha256})
 
         try:
             write_atomically(path, fill)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_TROUBLE:
                 raise
-            raise Mistake(
+            raise DiskError(
                 f"no room for {content.size_bytes / 1e6:,.1f} MB of the teacher's signals in {self.folder} "
                 f"({error.strerror}); free some, name another --workspace, or lower the study's signals_gb, which has "
                 "features that do not fit computed in every step"

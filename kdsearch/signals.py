@@ -58,7 +58,7 @@ class Stored:
         return self._opened[view]
 
     def __call__(self, batch: Batch) -> Tensor:
-        return self.view(batch.view).index_select(self._axis, batch.index_B)
+        return self.view(batch.view).index_select(self._axis, batch.index_B).to(batch.inputs_B.device)
 
 
 class Live:
@@ -71,7 +71,7 @@ class Live:
         self._run = run
 
     def __call__(self, batch: Batch) -> Tensor:
-        return self._run(batch.inputs_B)
+        return self._run(batch.inputs_B.cpu()).to(batch.inputs_B.device)  # the teacher is on the CPU
 
 
 class Permuted:
@@ -226,7 +226,7 @@ class Signals:
 
     def _batches(self, views: Views, view: int) -> Iterator[Batch]:
         for index_B in torch.arange(len(self._data.train)).split(_BATCH):
-            yield views.batch(index_B, view)
+            yield replace(views, device="cpu").batch(index_B, view)
 
     def _fits(self, views: Views, layer: str, shape: tuple[int, ...], used: int) -> bool:
         members = (self._files.note(self._stem("logits", views.key(0))) or {}).get("members")

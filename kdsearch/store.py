@@ -1,210 +1,66 @@
-"""Optuna's database, the source of truth: studies and trials as kdsearch writes and reads them.
+"""Studies in Optuna's database, the source of truth: found, created, and their trials written and read.
 
 Everything that a trial was or became is in it: the recipe, the seeds, the curve, the figures, the reason of a failure.
-Values of several objectives have no intermediate values in Optuna, so curves are user attributes.
+What is altered there is found by its sums (kdsearch/sums.py) when it is read, and named.
 """
 
 import dataclasses
 import gc
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
-import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import exc
 
+from kdsearch import entries
+from kdsearch.bookkeeping import Book, Loss
+from kdsearch.driving import holder_of
+from kdsearch.facts import FACTS, kept, noted, stated
 from kdsearch.ledger import Ledger
+from kdsearch.legible import legible
 from kdsearch.mistakes import Mistake
-from kdsearch.study import OBJECTIVES
+from kdsearch.plain import from_json
+from kdsearch.records import FORMAT, Inherited, Session, Spent, StudyFacts, TrialRecord
+from kdsearch.study import OBJECTIVES, check_name
+from kdsearch.sums import beside
+from kdsearch.surroundings import Surroundings
 
-FORMAT = 1
-_FACTS = "kdsearch"
-_SESSIONS = "sessions"
-
-_compatible: set[str] = set()
-"""URLs of databases whose schema this process found to be this Optuna's: looking takes longer than opening."""
-
-State = Literal["complete", "pruned", "screened", "failed", "running"]
-
-
-Spent = dict[str, float]
-"""Seconds of a trial by what they went into: start, distil, evaluation, signals, waiting, checkpointing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inherited:
-    """The first `epochs` lines of a trial's curve were trained by `trial`, whose start this one shares or which,
-    pruned, it continues.
-    """
-
-    kind: Literal["start", "trial"]
-    trial: int
-    epochs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One run of a study: how long its workers were there, how long each was busy with segments, all in seconds.
-
-    `student_seconds` of `busy_seconds` went into training and evaluating students; `epochs` were trained.
-    """
-
-    began_ms: int
-    seconds: float
-    workers: int
-    busy_seconds: float
-    student_seconds: float
-    epochs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """One trial as the database has it.
-
-    `described` is the recipe flat; `fingerprint` the recipe's, `proposed` that of the recipe as the space gave it,
-    before its hint layers were named; `known` the figures that need no training; `measured` those of the trained
-    student, empty until it is complete; `spent` the seconds by what they went into; `inherited` what of the curve
-    another trial trained; `waiting` whether it stands at a rung; times are milliseconds since the epoch.
-    """
-
-    number: int
-    state: State
-    params: dict[str, Any]
-    recipe: dict[str, Any]
-    described: dict[str, Any]
-    fingerprint: str
-    seeds: dict[str, int]
-    known: dict[str, float]
-    proposed: str = ""
-    measured: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    spent: Spent = field(default_factory=dict)
-    inherited: Inherited | None = None
-    waiting: bool = False
-    reason: str | None = None
-    began_ms: int = 0
-    ended_ms: int | None = None
-
-    @property
-    def epochs_trained(self) -> int:
-        """Epochs of the stored curve that this trial trained itself; 0 while it runs, as it is not stored yet."""
-        if not self.curve:
-            return 0
-        return len(self.curve) - (self.inherited.epochs if self.inherited is not None else 0)
-
-    @property
-    def seconds(self) -> float | None:
-        """Of its own training and evaluation between epochs; None before the trial is over."""
-        own = self.curve[self.inherited.epochs if self.inherited is not None else 0 :]
-        return sum(line["seconds"] + line["evaluation_seconds"] for line in own) if self.curve else None
-
-    @property
-    def last_accuracy(self) -> float | None:
-        """The last validation accuracy of the curve; None where it has none yet."""
-        accuracies = (line["validation_accuracy"] for line in reversed(self.curve) if "validation_accuracy" in line)
-        return next(accuracies, None)
-
-    @property
-    def continues(self) -> int | None:
-        """The pruned trial that this one goes on with."""
-        return self.inherited.trial if self.inherited is not None and self.inherited.kind == "trial" else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFacts:
-    """What was true of the study when its trials were made, kept with them.
-
-    `id` is unique to this study, also among studies of one name.
-
-    `data` has name, fingerprint, classes and the splits' sizes; `teacher` key, parameters, members and validation
-    accuracy; `reference` the accuracy and parameters from which the hypervolume is measured.
-    """
-
-    id: str
-    name: str
-    card: str
-    file: str | None
-    smoke: bool
-    objectives: list[str]
-    seed: int
-    data: dict[str, Any]
-    teacher: dict[str, Any]
-    reference: dict[str, float]
-    format: int = FORMAT
-
-    def differences(self, other: "StudyFacts") -> list[str]:
-        """In what `other` differs so that its trials could not stand beside ours."""
-        pairs = {
-            "objectives": (self.objectives, other.objectives),
-            "seed": (self.seed, other.seed),
-            "data": (self.data["fingerprint"], other.data["fingerprint"]),
-            "teacher": (self.teacher["key"], other.teacher["key"]),
-        }
-        return [f"the {what} (was {mine}, is {theirs})" for what, (mine, theirs) in pairs.items() if mine != theirs]
-
-
-def open_storage(url: str, *, create: bool) -> BaseStorage:
-    """The storage at a database URL. Raises `Mistake` for an unusable URL, a garbage or a foreign database.
-
-    Where `create` is false a SQLite file that is not there is a `Mistake` rather than a new, empty database.
-    """
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except exc.ArgumentError:
-        raise Mistake(
-            f"--storage must be a database URL such as sqlite:///runs/optuna.db or postgresql+psycopg://..., "
-            f"got {url!r}"
-        ) from None
-    shown = parsed.render_as_string(hide_password=True)
-    try:
-        if parsed.get_backend_name() == "sqlite":
-            _check_sqlite(parsed, shown, create)
-        storage = get_storage(RDBStorage(url, skip_compatibility_check=url in _compatible))
-        _compatible.add(url)
-        return storage
-    except (ModuleNotFoundError, ImportError, exc.NoSuchModuleError) as error:
-        raise Mistake(f"the database {shown} needs a driver that is not installed ({error})") from None
-    except exc.OperationalError as error:
-        raise Mistake(f"the database {shown} cannot be opened: {error.orig}") from None
-    except (exc.DatabaseError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", None) or error).split("\n")[0]
-        raise Mistake(f"{shown} is no database that kdsearch can use ({reason}); name another with --storage") from None
-
-
-def _check_sqlite(url: sqlalchemy.URL, shown: str, create: bool) -> None:
-    if url.database is None or url.database == ":memory:":
-        raise Mistake(f"{shown} would be gone when the program ends; name a file: sqlite:///FILE.db")
-    from pathlib import Path
-
-    path = Path(url.database)
-    if not path.exists():
-        if not create:
-            raise Mistake(f"there is no database {path}; run a study first, or name its --workspace or --storage")
-        if not path.parent.is_dir():
-            raise Mistake(f"the folder of the database {path} does not exist")
-        return
-    engine = sqlalchemy.create_engine(url)
-    try:
-        tables = set(sqlalchemy.inspect(engine).get_table_names())
-    finally:
-        engine.dispose()
-    if tables and not {"studies", "trials", "version_info"} <= tables:
-        raise Mistake(
-            f"{shown} is another program's database (its tables: {', '.join(sorted(tables)[:5])}); "
-            "name another with --storage"
-        )
+CONDEMNED = "kdsearch_condemned"
+"""Attribute of a study that is being deleted or restored; its value says which. Nobody may take it for a whole one."""
+_SESSIONS, _MADE_WITH = "sessions", "made_with"
 
 
 def study_names(storage: BaseStorage) -> list[str]:
     """The studies by name; their ledgers, which have a slash in their names, are none."""
-    return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
+    with legible():
+        return sorted(study.study_name for study in storage.get_all_studies() if "/" not in study.study_name)
+
+
+def is_stored(storage: BaseStorage, name: str, objectives: Sequence[str]) -> bool:
+    """Whether there is a study of this name, of whomever; one whose creation was interrupted is none yet."""
+    return name in study_names(storage) and _half_made(storage, name, objectives) is None
+
+
+def _half_made(storage: BaseStorage, name: str, objectives: Sequence[str]) -> int | None:
+    """The id of what a `Store.create` with these objectives left when it was interrupted: a name, without trials, with
+    at most the facts' sums. What has other directions is somebody else's, however empty.
+    """
+    for study in storage.get_all_studies():
+        if study.study_name == name and not study.system_attrs and study.user_attrs.keys() <= {beside(FACTS)}:
+            ours = study.directions == _directions(objectives) and storage.get_n_trials(study._study_id) == 0
+            return study._study_id if ours else None
+    return None
+
+
+def _directions(objectives: Sequence[str]) -> list[StudyDirection]:
+    return [
+        StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
+        for name in objectives
+    ]
 
 
 class Store:
@@ -215,25 +71,40 @@ class Store:
         known = study_names(storage)
         if name not in known:
             raise Mistake(f"there is no study {name!r} here; there are: {', '.join(known) or 'none yet'}")
+        check_name(name)  # whoever wrote the database
         self._storage = storage
-        self._id = storage.get_study_id_from_name(name)
-        attributes = storage.get_study_user_attrs(self._id)
-        if _FACTS not in attributes:
-            raise Mistake(f"the study {name!r} was not made by kdsearch; give this study another name")
-        if attributes[_FACTS].get("format") != FORMAT:
+        self._over: dict[int, TrialRecord] = {}
+        with legible(name):
+            self._id = storage.get_study_id_from_name(name)
+            attributes = storage.get_study_user_attrs(self._id)
+        if attributes.get(CONDEMNED):
             raise Mistake(
-                f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
+                f"the study {name!r} was being {attributes[CONDEMNED]}, which was interrupted; "
+                f"`kdsearch delete {name}` removes what is left of it"
             )
-        self.facts = StudyFacts(**attributes[_FACTS])
+        if FACTS not in attributes:
+            raise Mistake(
+                f"the study {name!r} was not made by kdsearch; give this study another name, or run it again where its "
+                "creation was interrupted"
+            )
+        with legible(name):
+            content = kept(attributes)
+            if content.get("format") != FORMAT:
+                raise Mistake(
+                    f"the study {name!r} was written by another version of kdsearch; use that version, or start anew"
+                )
+            self.facts = stated(content, name)
+            if storage.get_study_directions(self._id) != _directions(self.facts.objectives):
+                raise ValueError("its directions are not those of its objectives")
 
     @classmethod
     def create(cls, storage: BaseStorage, facts: StudyFacts) -> "Store":
-        directions = [
-            StudyDirection.MAXIMIZE if OBJECTIVES[name].direction == "maximize" else StudyDirection.MINIMIZE
-            for name in facts.objectives
-        ]
-        study_id = storage.create_new_study(directions, facts.name)
-        storage.set_study_user_attr(study_id, _FACTS, dataclasses.asdict(facts))
+        """A new study, which its facts make one: they are written last. Whoever creates it holds its lease."""
+        if (begun := _half_made(storage, facts.name, facts.objectives)) is not None:
+            storage.delete_study(begun)
+        study_id = storage.create_new_study(_directions(facts.objectives), facts.name)
+        for attribute, value in noted(None, facts).items():
+            storage.set_study_user_attr(study_id, attribute, value)
         return cls(storage, facts.name)
 
     @property
@@ -241,21 +112,64 @@ class Store:
         """What of this study was trained again on fresh seeds."""
         return Ledger(self._storage, self.facts.name, self.facts.id)
 
+    @property
+    def driven(self) -> bool:
+        """Whether a driver of any workspace seems to be at work on the study."""
+        return holder_of(self._storage, self.facts.name) is not None
+
     def note_teacher_accuracy(self, accuracy: float) -> None:
         """Complete the facts of a study whose teacher had not been measured when it was created."""
-        self.facts = dataclasses.replace(self.facts, teacher={**self.facts.teacher, "accuracy": accuracy})
-        self._storage.set_study_user_attr(self._id, _FACTS, dataclasses.asdict(self.facts))
+        before = self.facts
+        self.facts = dataclasses.replace(before, teacher={**before.teacher, "accuracy": accuracy})
+        self._note(noted(before, self.facts))
+
+    def forget_file(self) -> None:
+        """From now on the study names no study file: it is code, and somebody else wrote these rows."""
+        before = self.facts
+        self.facts = dataclasses.replace(before, file=None)
+        self._note(noted(before, self.facts))
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """All trials by number, as Optuna has them; not to be changed."""
-        with _uncollected():
+        with _uncollected(), legible(self.facts.name):
             return self._storage.get_all_trials(self._id, deepcopy=False)
 
     def records(self) -> list[TrialRecord]:
-        return [_record(trial) for trial in self.frozen_trials()]
+        """All trials by number; those that are over are read once. Raises `Mistake` where one is not as kdsearch wrote
+        it.
+        """
+        with _uncollected():
+            return [self._read(trial) for trial in self.frozen_trials()]
 
     def record(self, number: int) -> TrialRecord:
-        return _record(self._storage.get_trial(self._trial_id(number)))
+        if number in self._over:
+            return self._over[number]
+        with legible(self.facts.name):
+            trial = self._storage.get_trial(self._trial_id(number))
+        return self._read(trial)
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
+        if (known := self._over.get(trial.number)) is not None:
+            return known  # nothing that is over changes any more
+        with legible(self.facts.name, f"trial {trial.number}"):
+            record = entries.read(trial)
+        if trial.state.is_finished():
+            self._over[trial.number] = record
+        return record
+
+    def unreadable(self) -> Iterator[tuple[str, Mistake]]:
+        """What of the study is not as kdsearch wrote it and cannot be left out: each trial of which that is so, the
+        runs of its ledger.
+        """
+        parts: list[tuple[str, Callable[[], object]]] = [
+            *((f"trial {trial.number}", partial(self._read, trial)) for trial in self.frozen_trials()),
+            ("the ledger", self.ledger.read),
+        ]
+        for what, read in parts:
+            try:
+                read()
+            except Mistake as mistake:
+                yield what, mistake
 
     def add(
         self,
@@ -271,14 +185,18 @@ class Store:
 
         Gives its number.
         """
-        ended = {"screened": screened} if screened is not None else {"reason": failed} if failed is not None else {}
-        state = TrialState.PRUNED if screened is not None else TrialState.FAIL if failed is not None else None
+        over: dict[str, Any] = {}
+        state = TrialState.RUNNING
+        if screened is not None:
+            over, state = {"screened": screened, "ended_ms": entries.now_ms()}, TrialState.PRUNED
+        elif failed is not None:
+            over, state = {"reason": failed, "result": entries.result([], {}, reason=failed)}, TrialState.FAIL
         trial = create_trial(
-            state=state or TrialState.RUNNING,
+            state=state,
             params=dict(params),
             distributions=dict(distributions),
             system_attrs=dict(system_attrs),
-            user_attrs={**attrs, **ended},
+            user_attrs=entries.begun(params, distributions, system_attrs, {**attrs, **over}),
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         return self._storage.get_trial_number_from_id(trial_id)
@@ -291,18 +209,24 @@ class Store:
         curve: list[dict[str, Any]],
         spent: Spent,
     ) -> None:
-        self._set(number, result=_result(curve, spent, measured))
+        whole = entries.result(curve, spent, measured, values=list(values), inherited=self._inherited(number))
+        self._set(number, result=whole)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.COMPLETE, values)
 
     def fail(self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent) -> None:
-        self._set(number, reason=reason[:2000], result=_result(curve, spent))
+        said = reason[:2000]
+        whole = entries.result(curve, spent, reason=said, inherited=self._inherited(number))
+        self._set(number, reason=said, result=whole)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.FAIL)
 
     def prune(
         self, number: int, reason: str, curve: list[dict[str, Any]], spent: Spent, standing: Sequence[float] | None
     ) -> None:
         """The budget ended while the trial waited at a rung; what it showed is kept, `standing` for the sampler."""
-        self._set(number, reason=reason, result=_result(curve, spent), standing=standing)
+        shown = list(standing) if standing is not None else None
+        inherited = self._inherited(number)
+        whole = entries.result(curve, spent, reason=reason, standing=shown, inherited=inherited)
+        self._set(number, reason=reason, result=whole, standing=shown)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.PRUNED)
 
     def waits(self, number: int, waiting: bool) -> None:
@@ -314,13 +238,46 @@ class Store:
         self._set(number, inherited=dataclasses.asdict(inherited) if inherited is not None else None)
 
     def sessions(self) -> list[Session]:
-        """The study's runs so far, each written when it ended."""
-        attributes = self._storage.get_study_user_attrs(self._id)
-        return [Session(**session) for session in attributes.get(_SESSIONS, [])]
+        """The study's runs so far, each written when it ended; without those that `left_out` names."""
+        with legible(self.facts.name, "its sessions"):
+            return self._sessions.entries()
 
     def add_session(self, session: Session) -> None:
-        whole = [*self.sessions(), session]
-        self._storage.set_study_user_attr(self._id, _SESSIONS, [dataclasses.asdict(one) for one in whole])
+        self._sessions.append(dataclasses.asdict(session))
+
+    def surroundings(self) -> list[Surroundings]:
+        """In what the study was run, one for each change, in order; none of studies of older versions, and without
+        those that `left_out` names.
+        """
+        with legible(self.facts.name, "what it was made with"):
+            return self._made_with.entries()
+
+    def note_surroundings(self, now: Surroundings) -> None:
+        """Add these, unless the last are the same. An attribute of its own: older versions read the study as before."""
+        known = self.surroundings()
+        if not known or known[-1] != now:
+            self._made_with.append(dataclasses.asdict(now))
+
+    def left_out(self) -> list[Loss]:
+        """What of the study's bookkeeping is not as kdsearch wrote it: nothing else depends on it."""
+        with legible(self.facts.name, "its account"):
+            return [*self._sessions.losses(), *self._made_with.losses(), *self.ledger.left_out()]
+
+    @property
+    def _sessions(self) -> Book[Session]:
+        return Book(self._storage, self._id, _SESSIONS, partial(from_json, Session), apart=True)
+
+    @property
+    def _made_with(self) -> Book[Surroundings]:
+        return Book(self._storage, self._id, _MADE_WITH, partial(from_json, Surroundings))
+
+    def _note(self, attrs: Mapping[str, Any]) -> None:
+        for name, value in attrs.items():
+            self._storage.set_study_user_attr(self._id, name, value)
+
+    def _inherited(self, number: int) -> Any:
+        """As it is stored, to be sealed with what became of the trial."""
+        return self._storage.get_trial(self._trial_id(number)).user_attrs.get("inherited")
 
     def _set(self, number: int, **attrs: Any) -> None:
         for name, value in attrs.items():
@@ -342,44 +299,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _result(curve: list[dict[str, Any]], spent: Spent, measured: Mapping[str, float] | None = None) -> str:
-    return json.dumps({"curve": curve, "spent": spent, "measured": dict(measured or {})})
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    attrs = trial.user_attrs
-    # one attribute, for each is a transaction of its own; studies of older versions have its parts beside one another
-    result = (
-        json.loads(attrs["result"]) if "result" in attrs else {**attrs, "curve": json.loads(attrs.get("curve", "[]"))}
-    )
-    states: dict[TrialState, State] = {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "screened" if "screened" in attrs else "pruned",
-        TrialState.FAIL: "failed",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "running",
-    }
-    return TrialRecord(
-        number=trial.number,
-        state=states[trial.state],
-        params=dict(trial.params),
-        recipe=attrs.get("recipe", {}),
-        described=attrs.get("described", {}),
-        fingerprint=attrs.get("fingerprint", ""),
-        proposed=attrs.get("proposed", ""),
-        seeds=attrs.get("seeds", {}),
-        known=attrs.get("known", {}),
-        measured=result.get("measured", {}),
-        curve=result["curve"],
-        spent=result.get("spent", {}),
-        inherited=Inherited(**attrs["inherited"]) if attrs.get("inherited") else None,
-        waiting=bool(attrs.get("waiting", False)) and trial.state == TrialState.RUNNING,
-        reason=attrs.get("screened") or attrs.get("reason"),
-        began_ms=int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0,
-        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
-    )
-
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -11,9 +11,12 @@ from kdsearch.confirm import ALONE
 from kdsearch.events import Listener
 from kdsearch.findings import Finding
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.prepare import Prepared, draft
-from kdsearch.store import Store, StudyFacts, open_storage
-from kdsearch.study import Source, Study
+from kdsearch.records import StudyFacts
+from kdsearch.source import Source
+from kdsearch.store import Store
+from kdsearch.study import Study
 from kdsearch.workspace import Workspace
 
 Where = str | os.PathLike[str]
@@ -31,7 +34,10 @@ def source_of(facts: StudyFacts, study: Study | Where | None) -> Source:
     """Where the stored study is read from: what the caller gives, else its file."""
     chosen = study if study is not None else facts.file
     if chosen is None:
-        raise Mistake(f"the study {facts.name!r} was not made from a file; give the Study itself")
+        raise Mistake(
+            f"the study {facts.name!r} names no study file (it came from an archive, or was made without one); name it "
+            "with --study FILE, or give the Study itself"
+        )
     if not isinstance(chosen, Study) and not Path(chosen).exists():
         raise Mistake(f"the study file {chosen} is not there any more; say where it is now with --study FILE")
     return replace(given(chosen), smoke=facts.smoke)

@@ -1,37 +1,30 @@
-"""The study: the question a search answers, as one frozen value, and where it comes from.
-
-A study is a Python file with a function `study() -> Study`. Study files are code: running one runs what it says.
-"""
+"""The study: the question a search answers, as one frozen value."""
 
 import dataclasses
-import hashlib
-import importlib.util
-import inspect
+import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from kdsearch import markup
-from kdsearch.data.base import Data, Split
-from kdsearch.mistakes import Mistake, user_code
+from kdsearch import markup, smoke
+from kdsearch.data.base import Data
+from kdsearch.mistakes import Mistake
+from kdsearch.plain import is_number, is_whole
 from kdsearch.recipe import Recipe
 from kdsearch.space import Space, Trial
 from kdsearch.stages import Start
 from kdsearch.stopping import RULES, Rule, check_rungs
 from kdsearch.teacher import Teacher, as_teachers
+from kdsearch.workspace import OWN_NAMES
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("size_aware", "tpe", "nsga2", "random")
-_LIMITS = (
-    *("trials", "minutes", "patience", "total_epochs", "segment_epochs"),
-    *("max_parameters", "max_regressor_macs", "signals_gb"),
-)
+_COUNTS = ("trials", "patience", "total_epochs", "segment_epochs", "max_parameters", "max_regressor_macs")
+_AMOUNTS = ("minutes", "signals_gb")
+_OPTIONAL = ("patience", "total_epochs", "max_parameters", "minutes")
 VARIED = ("start", "layers", "temperature", "alpha")
 """Choices that can be compared without a study's naming recipes for it."""
 CONFIRM = "confirm"
@@ -48,6 +41,8 @@ def check_name(name: object) -> None:
             f"a study's name must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
             f"got {name!r}"
         )
+    if name.casefold() in OWN_NAMES:
+        raise Mistake(f"{name!r} is what a workspace calls a part of its own; give the study another name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +87,8 @@ class Study:
     `max_parameters` and `max_regressor_macs` screen proposals before training. A trial's state is kept every
     `segment_epochs` epochs. The teacher's signals take at most `signals_gb` gigabytes of disk: the least recently used
     features are removed, and hints from a layer whose features would not fit run the teacher. `card` defaults to the
-    study file's docstring.
+    study file's docstring. A segment that ends no epoch for `stall_minutes` is taken from its worker, which is ended,
+    and tried again, twice; 0 has it take as long as it likes.
     `starts` are those that a confirmation compares (None: no start); `comparisons` are recipes by label under names of
     your own, trained on fresh seeds by `kdsearch confirm NAME --compare THEIRS`: the first is what the others are
     compared to.
@@ -115,25 +111,33 @@ class Study:
     max_regressor_macs: int = 50_000_000
     segment_epochs: int = 10
     signals_gb: float = 8.0
+    stall_minutes: float = 30.0
     starts: Sequence[Start | None] | None = None
     comparisons: Mapping[str, Mapping[str, Recipe]] = field(default_factory=dict)
     card: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        unknown = [name for name in self.objectives if name not in OBJECTIVES]
-        if unknown or not self.objectives or len(set(self.objectives)) != len(self.objectives):
+        for part in ("data", "teacher", "space"):
+            if not callable(getattr(self, part)):
+                raise Mistake(f"{part} must be a function, got {getattr(self, part)!r}; give {part}, not {part}()")
+        named = self.objectives if isinstance(self.objectives, (tuple, list)) else (None,)
+        known = all(isinstance(one, str) and one in OBJECTIVES for one in named)
+        if not named or not known or len(set(named)) != len(named):
             raise Mistake(f"objectives must be different ones of {', '.join(OBJECTIVES)}, got {self.objectives!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise Mistake(f"sampler must be one of {', '.join(SAMPLERS)} or an Optuna sampler, got {self.sampler!r}")
+        if not is_number(self.stall_minutes) or not 0 <= self.stall_minutes < math.inf:
+            raise Mistake(f"stall_minutes must be a number of minutes, or 0 for no limit, got {self.stall_minutes!r}")
         rule_of(self.stopping)
         _check_comparisons(self.comparisons)
-        if any(not isinstance(start, (*get_args(Start), type(None))) for start in self.starts or ()):
-            raise Mistake(f"starts must be Hints, Pretrain or None, got {self.starts!r}")
-        for limit in _LIMITS:
-            value = getattr(self, limit)
-            if value is not None and value <= 0:
-                raise Mistake(f"{limit} must be above 0, got {value}")
+        _check_sequences(self.first, self.starts)
+        for limit in (*_COUNTS, *_AMOUNTS):
+            _check_limit(limit, getattr(self, limit))
+        if not is_whole(self.seed):
+            raise Mistake(f"seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.card, str):
+            raise Mistake(f"card must be text, got {type(self.card).__name__}")
 
     def described(self) -> dict[str, str]:
         """What is searched, in what and for how long, in words; nothing is loaded or trained for it."""
@@ -165,16 +169,35 @@ class Study:
         return dataclasses.replace(
             self,
             name=f"{self.name[:58]}-smoke",
-            data=lambda: _small(self.data()),
-            teacher=lambda data: [_short(teacher) for teacher in as_teachers(self.teacher(data))],
-            space=lambda trial: _brief(self.space(trial)),
-            starts=[_soon(start) for start in self.starts] if self.starts is not None else None,
+            data=lambda: smoke.fewer(self.data()),
+            teacher=lambda data: [smoke.short(teacher) for teacher in as_teachers(self.teacher(data))],
+            space=lambda trial: smoke.brief(self.space(trial)),
+            starts=[smoke.soon(start) for start in self.starts] if self.starts is not None else None,
             comparisons={
-                name: {label: _brief(recipe) for label, recipe in recipes.items()}
+                name: {label: smoke.brief(recipe) for label, recipe in recipes.items()}
                 for name, recipes in self.comparisons.items()
             },
             trials=min(self.trials, 4),
         )
+
+
+def _check_sequences(first: object, starts: object) -> None:
+    if first is not None and not (isinstance(first, Sequence) and all(isinstance(params, Mapping) for params in first)):
+        raise Mistake(f"first must be a list of parameters by name, such as [{{'width': 4}}], got {first!r}")
+    if starts is None:
+        return
+    if not isinstance(starts, (list, tuple)) or any(
+        not isinstance(start, (*get_args(Start), type(None))) for start in starts
+    ):
+        raise Mistake(f"starts must be Hints, Pretrain or None, in a list, got {starts!r}")
+
+
+def _check_limit(name: str, value: object) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    if not is_number(value) or not value > 0 or (name in _COUNTS and not is_whole(value)):
+        kind = " and a whole number" if name in _COUNTS else ""
+        raise Mistake(f"{name} must be above 0{kind}, got {value!r}")
 
 
 def _called(function: Callable[..., object]) -> str:
@@ -202,43 +225,6 @@ def _check_comparisons(comparisons: object) -> None:
                 raise Mistake(f"the comparison {name!r}: {label!r} must be a Recipe, got {type(recipe).__name__}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a study comes from, so that a worker can have it too: a file, or a pickle of our own driver's making.
-
-    Workers run the very text that the driver read, under the same module name: classes defined in a study file are the
-    same there, also where the file is edited while its study runs.
-    """
-
-    path: Path | None = None
-    text: str | None = field(default=None, repr=False)
-    pickled: bytes | None = field(default=None, repr=False)
-    smoke: bool = False
-
-    def __post_init__(self) -> None:
-        if self.path is not None:
-            object.__setattr__(self, "path", self.path.resolve())
-            if self.text is None:
-                object.__setattr__(self, "text", _read(self.path))
-
-    @classmethod
-    def of(cls, study: Study) -> "Source":
-        """For a study made in a script or a notebook rather than in a study file."""
-        import cloudpickle
-
-        return cls(pickled=cloudpickle.dumps(study))
-
-    def load(self) -> Study:
-        """The study. Raises `Mistake` for a file that is none, and `UserCodeError` for what its code raises."""
-        if self.path is not None and self.text is not None:
-            study = _run(self.path, self.text)
-        else:
-            import cloudpickle
-
-            study = cloudpickle.loads(self.pickled)
-        return study.smoke() if self.smoke else study
-
-
 def rule_of(stopping: str | Rule | None) -> Rule | None:
     """The rule itself, for a rule or its name; None for None and "none". Raises `Mistake` for an unknown name."""
     if stopping is None or stopping == "none":
@@ -255,72 +241,4 @@ def rule_of(stopping: str | Rule | None) -> Rule | None:
     return stopping
 
 
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise Mistake(
-            f"{path} is a folder; give the study file itself (kdsearch new STUDY.py writes one to start from)"
-        )
-    try:
-        return importlib.util.decode_source(path.read_bytes())
-    except FileNotFoundError:
-        raise Mistake(f"there is no study file {path}; kdsearch new STUDY.py writes one to start from") from None
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise Mistake(f"the study file {path} cannot be read as Python ({error})") from None
-
-
-def _run(path: Path, text: str) -> Study:
-    name = "kdsearch_study_" + hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()[:16]
-    module = sys.modules.get(name)
-    if module is None:
-        module = ModuleType(name)
-        module.__file__ = str(path)
-        sys.modules[name] = module  # before it runs: dataclasses and pickles look their module up
-        if str(path.parent) not in sys.path:
-            sys.path.append(str(path.parent))  # so that a study file may import its neighbours
-        try:
-            with user_code(f"the study file {path.name}"):
-                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - study files are code
-        except BaseException:
-            del sys.modules[name]
-            raise
-    make = getattr(module, "study", None)
-    if not callable(make):
-        raise Mistake(f"{path} has no function study(); it must define study() -> kdsearch.Study")
-    with user_code(f"study() in {path.name}"):
-        study = make()
-    if not isinstance(study, Study):
-        raise Mistake(f"study() in {path} must return a kdsearch.Study, got {type(study).__name__}")
-    return study if study.card else dataclasses.replace(study, card=inspect.cleandoc(module.__doc__ or ""))
-
-
-def _small(data: Data) -> Data:
-    def few(split: Split, examples: int) -> Split:
-        head = split.head(max(examples, 20 * data.classes))
-        # a random part could lack a rare class, which Data would refuse
-        return head if len(head.labels.unique()) == data.classes else split
-
-    return dataclasses.replace(
-        data,
-        name=f"{data.name}-smoke",
-        train=few(data.train, 512),
-        validation=few(data.validation, 256),
-        test=few(data.test, 256),
-    )
-
-
-def _short(teacher: Teacher) -> Teacher:
-    return dataclasses.replace(teacher, epochs=min(teacher.epochs, 2))
-
-
-def _soon(start: Start | None) -> Start | None:
-    return dataclasses.replace(start, epochs=1) if start is not None else None
-
-
-def _brief(recipe: Recipe) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        return recipe
-    start = _soon(recipe.start)
-    return dataclasses.replace(recipe, start=start, epochs=2 if start is not None else 1)
-
-
-__all__ = ["OBJECTIVES", "SAMPLERS", "Objective", "Source", "Study", "Trial"]
+__all__ = ["OBJECTIVES", "SAMPLERS", "Objective", "Study", "Trial"]

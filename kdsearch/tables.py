@@ -13,9 +13,9 @@ from kdsearch.evidence import Interval
 from kdsearch.findings import Finding
 from kdsearch.markup import printable
 from kdsearch.progress import say
+from kdsearch.records import StudyFacts
 from kdsearch.repetition import Repetition
 from kdsearch.results import Results
-from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM
 
 _FEWEST = 3

@@ -20,10 +20,10 @@ from kdsearch import metrics
 from kdsearch.data.augment import Augmentation, check_views
 from kdsearch.data.base import Data, Split
 from kdsearch.data.views import Views, check_replayable
-from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors
+from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors, void
 from kdsearch.losses import hard_labels, soften
 from kdsearch.mistakes import Mistake, UserCodeError, user_code
-from kdsearch.plain import as_json
+from kdsearch.plain import as_json, is_number, is_whole
 from kdsearch.seeds import derive
 from kdsearch.students.base import count_parameters
 from kdsearch.training import DivergedError, Epoch, Optim, StopRequestedError, TrainState, fit, pack_state, unpack_state
@@ -46,12 +46,20 @@ class Teacher:
     vote: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.vote < math.inf:
+        if not callable(self.build):
+            raise Mistake(f"the teacher's build must be a function without arguments, got {self.build!r}")
+        if not isinstance(self.optim, Optim):
+            raise Mistake(f"the teacher's optim must be an Optim, got {self.optim!r}")
+        if not is_number(self.vote) or not 0 < self.vote < math.inf:
             raise Mistake(
-                f"vote must be above 0 and finite, got {self.vote}; a member without a say is left out of the list"
+                f"vote must be above 0 and finite, got {self.vote!r}; a member without a say is left out of the list"
             )
-        if self.epochs < 1:
-            raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs}")
+        if not is_whole(self.epochs) or self.epochs < 1:
+            raise Mistake(f"the teacher's epochs must be at least 1, got {self.epochs!r}")
+        if not is_whole(self.seed):
+            raise Mistake(f"the teacher's seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.weights, (str, Path, type(None))):
+            raise Mistake(f"the teacher's weights must be the path of a file, got {self.weights!r}")
         if self.augment is not None:
             check_views(self.augment)
 
@@ -118,7 +126,13 @@ class Untrained:
         keys = [*self.keys, f"votes {json.dumps(self.votes)}"] if self.votes is not None else self.keys
         return hashlib.sha256("/".join(keys).encode()).hexdigest()[:32]
 
-    def freeze(self, data: Data, folder: Path, on_epoch: Callable[[int, Epoch], bool] | None = None) -> Frozen:
+    def freeze(
+        self,
+        data: Data,
+        folder: Path,
+        on_epoch: Callable[[int, Epoch], bool] | None = None,
+        complain: Callable[[str], None] = void,
+    ) -> Frozen:
         """See `freeze`."""
         parts = list(zip(range(len(self.keys)), self.teachers, self.members, self.keys, strict=True))
         threads: list[int | None] = []
@@ -128,7 +142,7 @@ class Untrained:
                 _load_weights(module, Path(teacher.weights))
             else:
                 report = (lambda line, number=number: on_epoch(number, line)) if on_epoch is not None else None
-                threads.append(_load_or_train(teacher, module, data, folder, key, report))
+                threads.append(_load_or_train(teacher, module, data, folder, key, report, complain))
             module.eval().requires_grad_(False)
         same = threads[0] if len(set(threads)) == 1 else None
         return Frozen(members=self.members, key=self.key, votes=self.votes, threads=same)
@@ -214,6 +228,7 @@ def _load_or_train(
     folder: Path,
     key: str,
     on_epoch: Callable[[Epoch], bool] | None,
+    complain: Callable[[str], None],
 ) -> int | None:
     """Give the module its weights; gives the number of threads that all of its training had, None if not known."""
     path = folder / f"{key}.safetensors"
@@ -223,16 +238,20 @@ def _load_or_train(
         if notes.get("epoch") == teacher.epochs:
             module.load_state_dict(tensors)
             return notes.get("threads")
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, RuntimeError):  # the last: weights of another network, put there by hand
         pass
+    except DamagedError as error:
+        complain(f"the teacher is trained again: {error}")
     unfinished = folder / f"{key}.part.safetensors"
     threads: int | None = torch.get_num_threads()
     try:
         tensors, notes = load_tensors(unfinished)
         state = unpack_state(tensors, notes)
         threads = threads if notes.get("threads") == threads else None
-    except (FileNotFoundError, DamagedError):
-        state = None
+    except FileNotFoundError:
+        pass
+    except DamagedError as error:
+        complain(f"the teacher's training begins again: {error}")
 
     views = Views(data, teacher.augment)
 

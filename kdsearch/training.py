@@ -158,14 +158,19 @@ def fit(
     state: TrainState | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
     on_epoch: Callable[[Epoch], bool] | None = None,
+    device: str = "cpu",
 ) -> TrainState:
     """Train `module` in place from `state` (None: from its present weights) to epoch `upto` of a stage of `epochs`.
+
+    It is trained on `device`, to which `loss` moves what it computes with, and is on the CPU again afterwards, as is
+    all of the state that is returned.
 
     `loss` gets the indices (B,) of each batch of the `examples`, every one of which occurs once an epoch, and the
     epoch. `evaluate` is called after each epoch, without gradients; `on_epoch` gets that epoch's line and ends the
     call early by returning True. Returns the state after the last epoch run; the same arguments give the same bits,
     and so does any division into several calls. Raises `DivergedError`.
     """
+    module.to(device)
     optimizer = optim.optimizer(module)
     if state is not None:
         module.load_state_dict(state.module)
@@ -176,7 +181,7 @@ def fit(
             begun = time.perf_counter()
             module.train()
             line: Epoch = {"stage": stage, "epoch": done + 1}
-            line |= _one_epoch(module, loss, optimizer, optim, examples, done, epochs, seed)
+            line |= _one_epoch(module, loss, optimizer, optim, examples, done, epochs, seed, device)
             if not math.isfinite(line["loss"]):
                 raise DivergedError(stage, done + 1)
             done += 1
@@ -190,6 +195,7 @@ def fit(
             line["at_ms"] = time.time_ns() // 1_000_000
             if on_epoch is not None and on_epoch(line):
                 break
+    module.to("cpu")
     return TrainState(epoch=done, module=_copies(module.state_dict()), optimizer=_optimizer_state(optimizer))
 
 
@@ -202,6 +208,7 @@ def _one_epoch(
     epoch: int,
     epochs: int,
     seed: int,
+    device: str,
 ) -> dict[str, float]:
     torch.manual_seed(derive(seed, "epoch", epoch))
     batches = _batches(examples, optim.batch_size)
@@ -210,7 +217,7 @@ def _one_epoch(
         rate = optim.lr_at(epoch + number / len(batches), epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=optim.precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=optim.precision == "bf16"):
             terms = loss(batch, epoch)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
@@ -238,7 +245,7 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
     stored = optimizer.state_dict()["state"]
     return {
-        index: {name: value.detach().clone() for name, value in entry.items() if isinstance(value, Tensor)}
+        index: {name: value.detach().cpu().clone() for name, value in entry.items() if isinstance(value, Tensor)}
         for index, entry in stored.items()
     }
 

@@ -103,21 +103,26 @@ def advance(
     data: Data,
     signals: Signals,
     on_epoch: Callable[[Epoch], bool] | None = None,
+    device: str = "cpu",
 ) -> Progress:
     """Train one segment. Depends on its arguments alone; the caller's thread count and random generators are put back.
 
     `on_epoch` gets each line of the curve; where it returns True the segment ends after that epoch, and going on from
-    the state it gives leads to the same bits. Raises `DivergedError` and whatever the student's own code raises.
+    the state it gives leads to the same bits. On another `device` than the CPU the student trains to other bits; the
+    teacher's signals are computed, and its final figures measured, on the CPU all the same. Raises `DivergedError` and
+    whatever the student's own code raises.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums are ordered alike wherever the segment runs
     try:
-        return _advance(segment, data, signals, on_epoch)
+        return _advance(segment, data, signals, on_epoch, device)
     finally:
         torch.set_num_threads(threads)
 
 
-def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None) -> Progress:
+def _advance(
+    segment: Segment, data: Data, signals: Signals, on_epoch: Callable[[Epoch], bool] | None, device: str
+) -> Progress:
     began = time.perf_counter()
     recipe, state = segment.recipe, segment.state
     if segment.permuted is not None:
@@ -143,7 +148,7 @@ def _advance(segment: Segment, data: Data, signals: Signals, on_epoch: Callable[
         before = 0 if starting else recipe.start_epochs
         whole = recipe.start_epochs if starting else recipe.epochs - recipe.start_epochs
         resumed = state.train if state is not None and done not in (0, recipe.start_epochs) else None
-        views = Views(data, recipe.augment, first_epoch=before)
+        views = Views(data, recipe.augment, first_epoch=before, device=device)
         upto = min(segment.upto - before, whole)
         train = _stage(segment, stage, student, views, signals, resumed, whole, upto, watch)
         done = before + train.epoch
@@ -216,6 +221,7 @@ def _stage(
         state=state,
         evaluate=partial(metrics.watched_accuracy, student, views.data) if work.scores_classes else None,
         on_epoch=on_epoch,
+        device=views.device,
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdsearch.files import load_tensors, save_tensors, writable
+from kdsearch.files import DamagedError, load_tensors, save_tensors, writable
 from kdsearch.recipe import Recipe
-from kdsearch.store import Inherited, Spent
+from kdsearch.records import Inherited, Spent
 from kdsearch.training import Epoch
 from kdsearch.trial import Progress, Seeds, TrialState
 
@@ -19,8 +19,7 @@ class UnderWay:
     """One trial that is neither over nor pruned. `since` is when its last work ended, on the driver's clock.
     `state` is None before its first epoch, and while it waits at a rung with its state on disk.
 
-    `lost` counts how often its present segment was lost with its worker; `inherited` is what another trial trained of
-    it.
+    `inherited` is what another trial trained of it.
     """
 
     recipe: Recipe
@@ -29,7 +28,6 @@ class UnderWay:
     clock: Callable[[], float]
     state: TrialState | None = None
     curve: list[Epoch] = field(default_factory=list)
-    lost: int = 0
     inherited: Inherited | None = None
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     since: float = 0.0
@@ -49,7 +47,6 @@ class UnderWay:
 
     def take_in(self, result: Progress) -> None:
         """What a segment gave, and its seconds; what no worker spent on the trial since the last one is waiting."""
-        self.lost = 0
         self.state = result.state
         self.curve += result.curve
         for line in result.curve:
@@ -85,4 +82,7 @@ class UnderWay:
 def saved(path: Path) -> tuple[TrialState, list[Epoch], dict[str, Any]]:
     """The state, curve and all notes that `UnderWay.save` wrote. Raises `FileNotFoundError` and `DamagedError`."""
     tensors, notes = load_tensors(path)
-    return TrialState.unpack(tensors, notes["state"]), notes["curve"], notes
+    try:
+        return TrialState.unpack(tensors, notes["state"]), notes["curve"], notes
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedError(f"{path}: it is no state of a trial ({error!r})") from None

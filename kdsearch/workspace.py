@@ -6,6 +6,10 @@ from pathlib import Path
 
 from kdsearch.files import writable
 
+_BESIDE = ("", "-journal", "-wal", "-shm")  # as SQLite names what it keeps beside a database
+OWN_NAMES = frozenset(("artifacts", "logs", *(f"{base}.db{end}" for base in ("optuna", "mlflow") for end in _BESIDE)))
+"""What lies in a workspace beside its studies; in lower case, as some file systems know no other."""
+
 
 @dataclass(frozen=True)
 class Workspace:

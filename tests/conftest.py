@@ -14,6 +14,8 @@ from kdsearch.students import ConvNet
 from kdsearch.teacher import Frozen, Teacher, freeze
 from kdsearch.training import Optim
 from tests.browser import chromium, opened  # noqa: F401 - fixtures
+from tests.clusters import machines  # noqa: F401
+from tests.upkept import searched  # noqa: F401 - a fixture
 
 # derandomized: a test that passes for one passes for all; no deadline: test machines are shared
 settings.register_profile("kdsearch", deadline=None, derandomize=True, database=None, max_examples=60)

@@ -4,7 +4,7 @@ import math
 
 from kdsearch.events import SearchBegan
 from kdsearch.ledger import RepeatRecord
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 
 
 def facts(name: str = "made", accuracy: float = 0.99) -> StudyFacts:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdsearch.frame import frame
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.report import Material
-from kdsearch.store import StudyFacts, TrialRecord
 
 EVIL = "<script>alert(1)</script><a href='https://evil.example/'>\"x\"</a>"
 

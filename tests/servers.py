@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +56,43 @@ def serving(*arguments: object, **environment: str) -> Iterator[Served]:
     finally:
         if served.process.poll() is None:
             served.end()
+
+
+@contextmanager
+def mlflow_server(database: str, folder: Path, port: int | None = None) -> Iterator[str]:
+    """MLflow's server with its tables in the database of that URL and its artifacts in `folder`; gives its address."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (folder / "mlflow.txt").open("w") as said:
+        server = subprocess.Popen(
+            [*command, "--artifacts-destination", str(folder / "artifacts")],
+            stdout=said,
+            stderr=said,
+            env={
+                **os.environ,
+                "MLFLOW_BACKEND_STORE_URI": database,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not _healthy(port):
+                assert server.poll() is None and time.monotonic() < deadline, (folder / "mlflow.txt").read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 SMALL = '''"""A small study for tests."""
 import dataclasses
 import os
+import signal
 import time
 
 import torch
@@ -42,6 +43,13 @@ class _Net(nn.Module):
         # what misbehaves does so in training only: sizes are counted, in evaluation mode, before
         if self.training and self.mood == "dies":
             os._exit(3)
+        if self.training and self.mood == "hangs":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(1000)
+        if self.training and self.mood == "memory":
+            torch.empty(2**50)
+        if self.training and self.mood == "exits":
+            raise SystemExit(3)
         if self.training and self.mood == "fails":
             raise RuntimeError("no more patience")
         if self.training and self.mood == "nan":

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kdsearch.accounting import Timesheet, account
-from kdsearch.store import Inherited, Session, TrialRecord
+from kdsearch.records import Inherited, Session, TrialRecord
 from kdsearch.training import TrainState
 from kdsearch.trial import Progress, TrialState
 

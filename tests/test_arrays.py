@@ -117,6 +117,19 @@ def test_a_truncated_archive_is_refused(tmp_path):
         arrays(path)
 
 
+@pytest.mark.parametrize(("offset", "said"), [(8, "compression method"), (4, "zip file version")])
+def test_an_archive_packed_in_an_unknown_way_is_refused(tmp_path, offset, said):
+    np.savez(tmp_path / "mine.npz", x=np.zeros((4, 2)), y=np.array([0, 1, 0, 1]))
+    content = bytearray((tmp_path / "mine.npz").read_bytes())
+    for entry in (b"PK\1\2", b"PK\3\4"):
+        ahead = 2 if entry == b"PK\1\2" else 0  # the directory has a version more
+        at = content.index(entry) + offset + ahead
+        content[at] = 99
+    (tmp_path / "mine.npz").write_bytes(content)
+    with pytest.raises(Mistake, match=said):
+        arrays(tmp_path / "mine.npz")
+
+
 def test_one_array_without_a_name_is_refused(tmp_path):
     np.save(tmp_path / "mine.npy", X)
     with pytest.raises(Mistake, match=r"one array without a name.*; save it with numpy\.savez"):

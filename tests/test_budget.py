@@ -4,7 +4,7 @@ import pytest
 
 from kdsearch.budget import Budget, Meter
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 
 FACTS = StudyFacts(
     id="1",

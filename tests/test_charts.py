@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from kdsearch.importance import Importance
+from kdsearch.records import Session
 from kdsearch.report.charts import CHARTS, charts
 from kdsearch.report.complete import beyond_size, complete_trials, thinned
 from kdsearch.report.ink import errors_scale, lines, rounded
-from kdsearch.store import Session
 from kdsearch.thinning import evenly
 from tests.made import EVIL, curve, facts, hostile, lost, material, trial
 

@@ -7,8 +7,8 @@ import pytest
 from kdsearch.evidence import Interval
 from kdsearch.findings import ArmFinding, Finding
 from kdsearch.importance import Importance
+from kdsearch.records import TrialRecord
 from kdsearch.report.charts import importances, layers, parallel, shape, starts, temperature
-from kdsearch.store import TrialRecord
 from tests.made import material, trial
 
 

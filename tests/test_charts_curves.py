@@ -2,8 +2,8 @@
 
 import pytest
 
+from kdsearch.records import Inherited
 from kdsearch.report.charts.curves import chart, curves_figure, curves_numbers
-from kdsearch.store import Inherited
 from tests.made import curve, material, trial
 
 

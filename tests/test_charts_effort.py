@@ -2,8 +2,8 @@
 
 import pytest
 
+from kdsearch.records import Inherited, Session
 from kdsearch.report.charts.effort import chart, duration, effort_figure, effort_numbers
-from kdsearch.store import Inherited, Session
 from tests.made import curve, material, trial
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from kdsearch.records import Inherited, Session
 from kdsearch.report.charts.growth import chart, growth_figure, growth_numbers
 from kdsearch.report.spending import Spending
-from kdsearch.store import Inherited, Session
 from tests.made import curve, material, some, trial
 
 

@@ -103,7 +103,8 @@ def test_status_json_has_the_documented_shape(done, capsys):
     assert cli.main(["status", "small", "--json", "--workspace", str(folder / "runs")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
-        *("study", "teacher", "trials", "account", "signals_mb", "hypervolume", "reference", "front", "findings")
+        *("study", "teacher", "trials", "account", "made_with", "signals_mb"),
+        *("hypervolume", "reference", "front", "findings"),
     }
     assert 0 < found["signals_mb"] < 1
     assert set(found["account"]) == {
@@ -192,6 +193,11 @@ def test_a_folder_is_no_study_file(tmp_path, wrong):
     [
         (("run", "x.py", "--trials", "-3"), "--trials: must be a whole number of at least 1, got '-3'"),
         (("run", "x.py", "--workers", "0"), "--workers: must be a whole number of at least 1, got '0'"),
+        (
+            ("run", "x.py", "--stall-minutes", "-1"),
+            "--stall-minutes: must be a number of minutes, or 0 for no limit, got '-1'",
+        ),
+        (("run", "x.py", "--worker-memory", "0"), "--worker-memory: must be a number above 0, got '0'"),
         (("run", "x.py", "--minutes", "nan"), "--minutes: must be a number above 0"),
         (("run", "x.py", "--engine", "slurm"), "invalid choice: 'slurm'"),
         (("export", "small"), "--to"),

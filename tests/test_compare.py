@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdsearch import api
+from kdsearch import reporting
 from kdsearch.mistakes import Mistake
 from kdsearch.report.compare import cautions, comparison_page, sentence, study_columns, write_comparison
 from tests.browser import draw_all
@@ -66,5 +66,5 @@ def test_a_folder_is_never_called_by_what_is_no_studys_name(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for names in ([name], ["fine", name]):
         with pytest.raises(Mistake, match="a study's name must be"):
-            api.write_report(*names, workspace=tmp_path)
+            reporting.write_report(*names, workspace=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from kdsearch import api, cli, evidence, taking
+from kdsearch import api, cli, evidence, reporting, taking
 from kdsearch.confirm import alone
 from kdsearch.events import Note, RepeatEnded, RepeatsBegan
 from kdsearch.findings import of_member
@@ -106,7 +106,7 @@ def test_a_run_is_what_advance_gives_for_the_fresh_seed_and_reads_the_test_split
     record = results.confirmed.records[0]
     from kdsearch.confirm import recipe_of
     from kdsearch.prepare import prepare
-    from kdsearch.study import Source
+    from kdsearch.source import Source
     from kdsearch.workspace import Workspace
 
     ready = prepare(Source(path=place[0]), Workspace.chosen(place[1]))
@@ -151,10 +151,15 @@ def test_an_interrupted_confirmation_goes_on_to_what_an_undisturbed_one_gives(pl
         stopped, heard = confirm(place)
     assert stopped.interrupted
     assert len(trained(heard)) < len(whole.confirmed.records)
+    shutil.copytree(place[1], tmp_path / "torn")
+    (state,) = (tmp_path / "torn" / "small" / "confirm").glob("*.safetensors")
+    state.write_bytes(state.read_bytes()[:-1])
+    again, heard = confirm((place[0], tmp_path / "torn"))
+    assert any(isinstance(event, Note) and "begins again" in event.text for event in heard)
     results, _ = confirm(place)
     assert not results.interrupted
-    figures = [{(r.arm, r.seed): r.measured for r in one.confirmed.records} for one in (whole, results)]
-    assert figures[0] == figures[1]
+    figures = [{(r.arm, r.seed): r.measured for r in one.confirmed.records} for one in (whole, results, again)]
+    assert figures[0] == figures[1] == figures[2]
     assert not list((place[1] / "small" / "confirm").glob("*.safetensors")), "no state is left of what is over"
 
 
@@ -371,10 +376,10 @@ def test_the_card_of_an_export_has_the_confirmed_figures(place, tmp_path):
 
 
 def test_the_report_shows_intervals_verdicts_and_no_promise(place, tmp_path):
-    before = api.write_report("small", workspace=place[1], to=tmp_path / "a").read_text()
+    before = reporting.write_report("small", workspace=place[1], to=tmp_path / "a").read_text()
     assert "Nothing is confirmed on fresh seeds" in before
     confirm(place)
-    after = api.write_report("small", workspace=place[1], to=tmp_path / "b").read_text()
+    after = reporting.write_report("small", workspace=place[1], to=tmp_path / "b").read_text()
     assert "On fresh seeds, on the test split" in after
     assert "the same student alone" in after
     assert "Nothing is confirmed" not in after

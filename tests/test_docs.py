@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kdsearch.cli import parser
 from tests.commands import kdsearch
@@ -41,7 +42,7 @@ def place(tmp_path) -> Path:
 
 
 def environment(place: Path) -> dict[str, str]:
-    ours = ("KDSEARCH_WORKSPACE", "KDSEARCH_DATA", "MLFLOW_TRACKING_URI")
+    ours = ("KDSEARCH_WORKSPACE", "KDSEARCH_DATA", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     path = f"{place / 'bin'}{os.pathsep}{kept['PATH']}"
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "KDSEARCH_CACHE": str(place / "c")}
@@ -92,3 +93,34 @@ def test_the_readme_names_every_guide():
     told = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [guide.name for guide in GUIDES if f"docs/{guide.name}" not in told]
     assert not missing
+
+
+CLUSTERS = ROOT / "docs" / "clusters"
+
+
+@pytest.mark.parametrize("script", ["ssh.sh", "slurm.sbatch"])
+def test_the_scripts_for_clusters_are_ones_and_turn_authentication_on(script):
+    subprocess.run(["bash", "-n", CLUSTERS / script], check=True)
+    assert "RAY_AUTH_MODE=token" in (CLUSTERS / script).read_text()
+
+
+def test_the_commands_in_the_files_for_clusters_are_ones():
+    said = (CLUSTERS / "slurm.sbatch").read_text() + (CLUSTERS / "kuberay.yaml").read_text()
+    commands = re.findall(r"kdsearch (run .*?--plain)$", said.replace("$SLURM", "SLURM"), re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert parser().parse_args(shlex.split(command)).engine == "ray"
+
+
+def test_the_job_for_kubernetes_has_the_rays_of_the_constraints_and_a_token():
+    job, policy = yaml.safe_load_all((CLUSTERS / "kuberay.yaml").read_text())
+    assert (job["apiVersion"], job["kind"], policy["kind"]) == ("ray.io/v1", "RayJob", "NetworkPolicy")
+    ray = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == ray
+    assert f"rayproject/ray:{ray}-py3" in (CLUSTERS / "Dockerfile").read_text()
+    assert cluster["authOptions"] == {"mode": "token"}
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert {one["image"] for group in groups for one in group["template"]["spec"]["containers"]} == {
+        "YOUR_REGISTRY/kdsearch"
+    }

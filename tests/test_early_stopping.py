@@ -10,9 +10,13 @@ from optuna.trial import TrialState
 
 from kdsearch import api
 from kdsearch.events import TrialBegan, TrialWaits
+from kdsearch.executors.engine import Engine
 from kdsearch.history import Tried
 from kdsearch.mistakes import Mistake
+from kdsearch.search import search as drive
+from kdsearch.source import Source
 from kdsearch.stopping import MOASHA
+from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
 EARLY = ("trials=4", 'trials=9, stopping="moasha", sampler="random"')
@@ -95,15 +99,12 @@ def test_a_search_without_a_rule_goes_on_with_one_that_had_it(search, tmp_path):
 
 
 def test_an_interrupted_search_keeps_its_waiting_trials(tmp_path):
-    from kdsearch.search import search as drive
-    from kdsearch.study import Source
-    from kdsearch.workspace import Workspace
 
     path, asked = write_study(tmp_path, EARLY), iter(range(1000))
     ended = drive(
         Source(path=path),
         Workspace.chosen(tmp_path / "runs"),
-        engine="inline",
+        engine=Engine(name="inline"),
         stopping=lambda: next(asked) > 30,
     )
     waiting = [record for record in ended.records if record.waiting]
@@ -261,12 +262,11 @@ def test_an_interrupted_trial_with_a_shared_start_is_not_counted_twice(search, t
     path = write_study(tmp_path, *SHARED)
     search(path, trials=1)
     asked = iter(range(100))
-    from kdsearch.search import search as drive
-    from kdsearch.study import Source
-    from kdsearch.workspace import Workspace
-
     ended = drive(
-        Source(path=path), Workspace.chosen(tmp_path / "runs"), engine="inline", stopping=lambda: next(asked) > 3
+        Source(path=path),
+        Workspace.chosen(tmp_path / "runs"),
+        engine=Engine(name="inline"),
+        stopping=lambda: next(asked) > 3,
     )
     assert ended.interrupted
     assert all(record.epochs_trained >= 0 for record in ended.records)

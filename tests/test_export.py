@@ -15,8 +15,8 @@ from kdsearch.export.subject import kept
 from kdsearch.files import load_tensors, save_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.saved import read_card, write_card
+from kdsearch.source import Source
 from kdsearch.stored import prepared_of, store_of
-from kdsearch.study import Source
 from kdsearch.training import StopRequestedError
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
@@ -67,7 +67,7 @@ def test_the_card_says_all_that_was_asked_of_it(made, exported):
     assert card["seeds"] == {"study": 0, **record.seeds}
     assert card["metrics"]["parameters"] == record.known["parameters"]
     assert card["teacher"]["test_accuracy"] is not None
-    assert set(card["versions"]) == {"kdsearch", "torch", "python"}
+    assert set(card["versions"]) == {"kdsearch", "torch", "numpy", "python", "instructions"}
     names = {"README.md", "student.json", "student.safetensors", "student.onnx"}
     assert {path.name for path in exported.folder.iterdir()} == names | {"recipe.json", "study.py"}
     assert str(folder) not in json.dumps(card), "no path of this machine leaves with the student"

@@ -6,7 +6,17 @@ import torch
 from safetensors.torch import save_file
 from torch import tensor
 
-from kdsearch.files import DamagedError, file_sha256, load_tensors, save_tensors, writable, write_atomically, write_text
+from kdsearch.files import (
+    DamagedError,
+    file_sha256,
+    load_tensors,
+    read_note,
+    save_tensors,
+    writable,
+    write_atomically,
+    write_note,
+    write_text,
+)
 from kdsearch.mistakes import Mistake
 
 NOTES = {"epoch": 3, "what": "a test", "list": [1, 2]}
@@ -126,3 +136,16 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_with_a_way_out(tmp_path):
 def test_a_full_disk_is_one_clear_message(tmp_path):
     with pytest.raises(Mistake, match="No space left on device"), writable(tmp_path):
         raise OSError(28, "No space left on device")
+
+
+def test_a_note_is_what_was_written_or_damaged_and_one_of_an_older_version_has_no_checksum(tmp_path):
+    path = tmp_path / "note.json"
+    write_note(path, {"accuracy": 0.5})
+    assert read_note(path) == {"accuracy": 0.5}
+    whole = path.read_text()
+    for torn in ("", whole[:-1], "[1]", whole.replace("0.5", "0.7"), "\udcff"):
+        path.write_bytes(torn.encode(errors="surrogateescape"))
+        with pytest.raises(DamagedError, match=r"torn or altered: it holds no JSON object|checksum does not fit"):
+            read_note(path)
+    path.write_text('{"accuracy": 0.5}')
+    assert read_note(path) == {"accuracy": 0.5}

@@ -7,7 +7,8 @@ from kdsearch import evidence
 from kdsearch.confirm import ALONE, DISTILLED
 from kdsearch.findings import findings, findings_frame, with_confirmation
 from kdsearch.ledger import Arm, Confirmed, Ledger, Question, RepeatRecord
-from kdsearch.store import StudyFacts, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.records import StudyFacts
 
 FACTS = StudyFacts(
     id="0",

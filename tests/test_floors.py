@@ -14,29 +14,31 @@ ROOT = Path(__file__).resolve().parents[1] / "kdsearch"
 # A name ending in a dot stands for all modules below that package. A module may import from its own floor and below.
 FLOORS = {
     0: [
-        "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts", "layers",
-        "losses", "markup", "mistakes", "pareto", "plain", "rounding", "seeds", "signal_files", "stopping",
-        "thinning", "threads", "workspace", "data", "data.",
+        "allowances", "belief", "comparable", "decoder", "evidence", "files", "further_losses", "gain", "interrupts",
+        "layers", "lease", "losses", "markup", "masking", "mistakes", "owner", "pareto", "patience", "plain",
+        "processes", "rounding", "seeds", "signal_files", "spawning", "stopping", "sums", "surroundings", "thinning",
+        "threads", "watching", "workspace", "data", "data.",
     ],
     1: [
         "metrics", "predicting", "reading", "saved", "signals", "students", "students.", "teacher", "training",
     ],
     2: ["stages", "stages."],
     3: ["recipe"],
-    4: ["screening", "space", "study", "trial"],
+    4: ["screening", "smoke", "source", "space", "study", "trial"],
     5: [
-        "accounting", "budget", "confirm", "driver", "events", "executors", "executors.", "export", "export.",
-        "features", "findings", "history", "intake", "keeping", "ledger", "mirror", "outlook", "pausing", "pool",
-        "prepare", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking", "tracking.",
-        "underway",
+        "accounting", "attempts", "bookkeeping", "budget", "confirm", "database", "driver", "driving", "endings",
+        "entries", "events", "executors", "executors.", "export", "export.", "facts", "features", "findings", "history",
+        "intake", "keeping", "ledger", "legible", "mirror", "opening", "outlook", "pausing", "pool", "prepare",
+        "queueing", "records", "repeats", "sampling", "search", "size_aware", "starts", "store", "tracking",
+        "tracking.", "underway",
     ],
     6: [
         "choice", "comparing", "frame", "importance", "progress", "progress.", "report", "report.", "results", "stored",
         "summary",
     ],
     7: [
-        "__main__", "api", "cli", "commands", "dashboard", "figures", "predicting", "repetition", "serving",
-        "tables", "taking", "template", "ui",
+        "__main__", "api", "cli", "commands", "console", "dashboard", "figures", "repetition", "reporting", "serving",
+        "student_commands", "tables", "taking", "template", "ui", "upkeep", "upkeep.",
     ],
 }  # fmt: skip
 TRAINING_FLOORS = range(4)
@@ -45,13 +47,18 @@ TRAINING_FLOORS = range(4)
 HOMES = {
     "mlflow": {"tracking", "tracking."},
     "plotly": {"report", "report."},
-    "ray": {"executors.ray"},
+    "ray": {
+        *("executors.ray", "executors.ray_board", "executors.ray_files", "executors.ray_joining"),
+        *("executors.ray_outcome", "executors.ray_worker"),
+    },
     "optuna": {
-        *("space", "screening", "store", "ledger", "driver", "intake", "importance"),
+        *("space", "screening", "store", "ledger", "legible", "endings", "intake", "importance", "database", "driving"),
+        *("bookkeeping", "entries", "opening", "queueing"),
         *("sampling", "features", "history", "mirror", "outlook", "pool", "size_aware", "dashboard"),
+        *("upkeep.rows", "upkeep.transcript"),
     },
     "optuna_dashboard": {"dashboard"},
-    "pebble": {"executors.local"},
+    "psutil": {"processes"},
     "IPython": {"progress.notebook"},
     "PIL": {"decoder"},
     "pooch": {"data.fetching"},

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsearch.frame import frame, front, hypervolume
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 
 FACTS = StudyFacts(
     id="0" * 32,

@@ -7,7 +7,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kdsearch.importance import importances
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 
 
 def made(count, accuracy):

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.overhead import shares, spans
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 
 
 def record(number: int, *epochs: tuple[float, float, float]) -> TrialRecord:

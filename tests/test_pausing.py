@@ -2,9 +2,9 @@ import pytest
 
 from kdsearch.pausing import Pauses
 from kdsearch.recipe import Recipe
+from kdsearch.records import Inherited, TrialRecord
 from kdsearch.stages import Distil, Pretrain
 from kdsearch.stopping import MOASHA
-from kdsearch.store import Inherited, TrialRecord
 from kdsearch.students import MLP
 
 RULE = MOASHA(rungs=(1 / 3, 1.0), reduction=3)

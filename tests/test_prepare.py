@@ -6,7 +6,7 @@ from kdsearch import api
 from kdsearch.events import Note
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import draft
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 

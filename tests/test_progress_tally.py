@@ -20,7 +20,7 @@ from kdsearch.events import (
 )
 from kdsearch.progress.slots import Slots, Work
 from kdsearch.progress.tally import Picture
-from kdsearch.store import Inherited
+from kdsearch.records import Inherited
 from tests.events_for_tests import began, facts, line, repeat, trial
 
 

@@ -19,7 +19,7 @@ from kdsearch.export.readme import text
 from kdsearch.export.wording import fresh_seeds_in_words, recipe_in_words
 from kdsearch.markup import code_span
 from kdsearch.mistakes import Mistake
-from kdsearch.study import Source
+from kdsearch.source import Source
 from tests.onnx_for_tests import write_onnx
 from tests.studies_for_tests import write_study
 

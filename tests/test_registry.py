@@ -12,9 +12,9 @@ from kdsearch import api
 from kdsearch.cli import main
 from kdsearch.export import FORMATS
 from kdsearch.files import file_sha256
+from kdsearch.records import StudyFacts
 from kdsearch.saved import read_card
-from kdsearch.store import StudyFacts
-from kdsearch.study import Source
+from kdsearch.source import Source
 from kdsearch.tracking.promotion import Standing, judged
 from kdsearch.tracking.registry import register
 from kdsearch.workspace import Workspace

@@ -15,7 +15,7 @@ from kdsearch.export.repeatable import FORMAT, read_recipe
 from kdsearch.files import load_tensors, tensors_sha256
 from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.plain import digest
-from kdsearch.study import Source
+from kdsearch.source import Source
 from tests.studies_for_tests import write_study
 
 pytestmark = pytest.mark.xdist_group("repeatable")  # what they share is made by one process, once

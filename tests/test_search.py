@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 import re
+import time
 
 import optuna
 import pytest
@@ -9,8 +11,13 @@ from torch import nn
 
 from kdsearch import MLP, Recipe, Study, Teacher, api, digits, taking
 from kdsearch.events import Note, TrialBegan, TrialEnded
+from kdsearch.executors.engine import Engine
 from kdsearch.mistakes import Mistake, UserCodeError
-from kdsearch.store import Store, open_storage
+from kdsearch.opening import open_storage
+from kdsearch.search import search as drive
+from kdsearch.source import Source
+from kdsearch.store import Store
+from kdsearch.workspace import Workspace
 from tests.studies_for_tests import with_moods, write_study
 
 
@@ -84,11 +91,7 @@ def test_a_search_interrupted_in_the_middle_of_trials_equals_an_undisturbed_one(
 
 
 def _search_stopping(path, workspace, stopping):
-    from kdsearch.search import search as drive
-    from kdsearch.study import Source
-    from kdsearch.workspace import Workspace
-
-    ended = drive(Source(path=path), Workspace.chosen(workspace), engine="inline", stopping=stopping)
+    ended = drive(Source(path=path), Workspace.chosen(workspace), engine=Engine(name="inline"), stopping=stopping)
     return api.Results(ended.facts, ended.records, ended=ended)
 
 
@@ -100,8 +103,9 @@ def test_local_workers_give_the_bits_that_inline_gives(search, tmp_path):
 
 
 def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(search, tmp_path):
-    moods = [{"mood": mood} for mood in ("good", "fails", "nan", "good")]
-    path = write_study(tmp_path, with_moods("good", "fails", "nan"), ("trials=4", f"trials=6, first={moods}"))
+    moods = [{"mood": mood, "start": "pretrain"} for mood in ("good", "fails", "nan", "memory", "exits", "good")]
+    listed = with_moods("good", "fails", "nan", "memory", "exits")
+    path = write_study(tmp_path, listed, ("trials=4", f"trials=6, first={moods}"))
     notes = []
     results = search(path, listeners=[lambda h: notes.append(h.text) if isinstance(h, Note) else None])
     states = [record.state for record in results.records]
@@ -109,11 +113,41 @@ def test_failures_are_recorded_with_their_reason_and_the_study_goes_on(search, t
     assert states.count("failed") >= 2
     reasons = {record.params["mood"]: record.reason for record in results.records if record.state == "failed"}
     assert reasons["fails"] == "RuntimeError: no more patience"
-    assert "diverged" in reasons["nan"]
-    assert re.search(r"epoch 1", reasons["nan"])
+    assert "diverged: the loss of stage 'pretrain' was not finite in its epoch 1" in reasons["nan"]
+    assert re.match(r"out of memory \(.*lower the student's batch_size or size, or run fewer --work", reasons["memory"])
+    assert reasons["exits"] == "SystemExit: 3"
     logs = list((tmp_path / "runs" / "small" / "logs").iterdir())
     assert any("no more patience" in log.read_text() for log in logs)
     assert any(str(logs[0].parent) in note for note in notes)
+
+
+def test_a_clock_that_jumps_moves_no_duration_and_no_budget(search, tmp_path, monkeypatch):
+    path = write_study(tmp_path)
+    steady = search(path, workspace=tmp_path / "other")
+    wall, jumps = time.time_ns, itertools.cycle((0, -86_400 * 10**9, 7_200 * 10**9))
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + next(jumps))
+    monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9)
+    jumping = search(path, minutes=30)
+    assert essence(jumping) == essence(steady)
+    for record in jumping.records:
+        assert all(0 <= seconds < 600 for seconds in record.spent.values())
+        assert all(0 <= line[name] < 600 for line in record.curve for name in ("seconds", "evaluation_seconds"))
+    assert 0 < jumping.store.sessions()[0].seconds < 600
+
+
+def test_when_a_trial_was_is_the_same_in_every_time_zone(search, tmp_path, monkeypatch):
+    search(write_study(tmp_path), trials=1)
+
+    def times(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        return [(r.began_ms, r.ended_ms) for r in api.open_study("small", workspace=tmp_path / "runs").records]
+
+    try:
+        assert times("UTC") == times("Asia/Tokyo") == times("America/New_York")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_what_is_wrong_with_some_recipes_alone_fails_those_and_the_study_goes_on(search, tmp_path):

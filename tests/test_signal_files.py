@@ -223,4 +223,4 @@ def test_the_space_of_a_folder_that_is_not_there_is_none(tmp_path):
 
 def test_the_note_stands_beside_the_array_as_json(files, tmp_path):
     files.array("features-a", Maker())
-    assert set(json.loads((tmp_path / "features-a.json").read_text())) == {"mine", "sha256"}
+    assert set(json.loads((tmp_path / "features-a.json").read_text())) == {"mine", "sha256", "sum"}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.tracking.standing import front, ranks
 
 FACTS = StudyFacts(

@@ -8,7 +8,8 @@ import torch
 from kdsearch import api
 from kdsearch.data.base import Data, Split
 from kdsearch.screening import Screen, check_space
-from kdsearch.study import Source, Study
+from kdsearch.source import Source
+from kdsearch.study import Study
 from kdsearch.teacher import Untrained
 
 FOLDER = Path(__file__).parents[1] / "studies"

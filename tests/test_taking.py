@@ -9,8 +9,9 @@ import pytest
 from kdsearch import api, cli
 from kdsearch.choice import Limits
 from kdsearch.mistakes import Mistake
+from kdsearch.opening import open_storage
 from kdsearch.saved import read_card
-from kdsearch.store import Store, open_storage
+from kdsearch.store import Store
 from kdsearch.taking import export_front, export_student
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study

@@ -2,12 +2,13 @@ import math
 
 import pytest
 
-from kdsearch import api, taking
+from kdsearch import api, reporting, taking
 from kdsearch.choice import Limits
 from kdsearch.events import TeacherMeasured
+from kdsearch.opening import open_storage
 from kdsearch.prepare import draft
-from kdsearch.store import Store, open_storage
-from kdsearch.study import Source
+from kdsearch.source import Source
+from kdsearch.store import Store
 from kdsearch.workspace import Workspace
 from tests.studies_for_tests import write_study
 
@@ -59,7 +60,7 @@ def test_an_accuracy_that_an_interrupted_run_did_not_note_is_noted_by_the_next(t
     assert api.status("small", workspace=tmp_path / "runs")["teacher"]["accuracy"] is None
     with pytest.raises(api.Mistake, match="not measured yet"):
         taking.export_student("small", tmp_path / "out", limits=Limits(max_drop=5.0), workspace=tmp_path / "runs")
-    page = api.write_report("small", to=tmp_path / "page", workspace=tmp_path / "runs").read_text()
+    page = reporting.write_report("small", to=tmp_path / "page", workspace=tmp_path / "runs").read_text()
     assert "nan %" not in page
     assert "nan points" not in page
     assert "not measured yet" in page

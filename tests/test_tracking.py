@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sqlite3
 import time
 
@@ -135,13 +136,17 @@ def test_runs_have_addresses_by_trial(tmp_path, runs_of, monkeypatch):
     results = run(path, tmp_path / "runs", trials=2)
     place = Workspace(tmp_path / "runs")
     _, _, trials = runs_of(place.tracking_uri)
-    links = run_links(place, results.facts, "http://127.0.0.1:5000/")
+    links = run_links(place, results.facts, "http://me:SECRET@127.0.0.1:5000/")
     pages = f"http://127.0.0.1:5000/#/experiments/{trials[0].info.experiment_id}/runs"
     assert links == {number: f"{pages}/{trial.info.run_id}" for number, trial in trials.items()}
     assert run_links(place, dataclasses.replace(results.facts, id="another"), "https://host") == {}
     assert run_links(Workspace(tmp_path / "empty"), results.facts, "https://host") == {}
     with pytest.raises(Mistake, match="must begin with http"):
         run_links(place, results.facts, "javascript:alert(1)")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Mistake, match="server cannot be asked"):
+        run_links(place, results.facts, "https://host")
 
 
 def test_a_continued_search_adds_to_its_runs_and_repeats_none(tmp_path, runs_of):
@@ -178,7 +183,7 @@ def test_mirroring_half_a_trial_twice_gives_one_whole_run(tmp_path, runs_of):
             assert len(points) == len({(point.step, point.timestamp) for point in points}) > 0
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
+@pytest.mark.parametrize("uri", ["http://me:SECRET@127.0.0.1:9", "sqlite:////proc/no/such/folder/mlflow.db"])
 def test_a_store_that_is_away_stops_nothing_and_is_told_once(tmp_path, runs_of, monkeypatch, uri):
     path = write_study(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -187,7 +192,7 @@ def test_a_store_that_is_away_stops_nothing_and_is_told_once(tmp_path, runs_of, 
     results = run(path, tmp_path / "runs", trials=2, complain=said.append)
     assert [record.state for record in results.records] == ["complete"] * 2
     assert len(said) == 1
-    assert "a later run fills in what is missing" in said[0]
+    assert "a later run fills in what is missing" in said[0] and "SECRET" not in said[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     run(path, tmp_path / "runs", trials=2)
     _, _, trials = runs_of(f"sqlite:///{tmp_path / 'elsewhere.db'}")
@@ -198,6 +203,9 @@ def test_a_new_study_of_an_old_name_does_not_take_over_its_runs(tmp_path, runs_o
     path = write_study(tmp_path)
     run(path, tmp_path / "runs", trials=1)
     (tmp_path / "runs" / "optuna.db").unlink()
+    with pytest.raises(Mistake, match=r"another study of that name, in another database .1 files in students"):
+        run(path, tmp_path / "runs", trials=1)
+    shutil.rmtree(tmp_path / "runs" / "small")
     run(path, tmp_path / "runs", trials=1)
     from mlflow import MlflowClient
 

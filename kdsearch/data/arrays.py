@@ -1,7 +1,9 @@
 """Arrays of the user's own, from one .npz file."""
 
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,10 @@ def arrays(
     return Data(name=found.stem, train=train, validation=held, test=test_split, vocabulary=vocabulary)
 
 
+# what NumPy and zipfile raise for files that are cut off, altered, encrypted or packed in another way
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         stored = np.load(path, allow_pickle=False)
@@ -71,7 +77,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
             parts = {key: stored[key] for key in stored.files}
     except FileNotFoundError:
         raise Mistake(f"there is no file {path}; give the path of an .npz file with {_KINDS}") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except _DAMAGE as error:
         raise Mistake(
             f"{path} cannot be read as an .npz file of plain arrays ({error}); save it with numpy.savez"
         ) from None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kdsearch.mistakes import Mistake
-from kdsearch.plain import as_json, is_frozen
+from kdsearch.plain import as_json, is_frozen, is_number
 from kdsearch.seeds import derive
 
 
@@ -63,7 +63,7 @@ class Augment:
         for name in ("shift", "cutout"):
             if not _whole(getattr(self, name)) or getattr(self, name) < 0:
                 raise Mistake(f"{name} must be a whole number of pixels, at least 0, got {getattr(self, name)!r}")
-        if not 0 <= self.mixup < math.inf:
+        if not is_number(self.mixup) or not 0 <= self.mixup < math.inf:
             raise Mistake(f"mixup must be the Beta distribution's alpha, at least 0 (off), got {self.mixup}")
         check_views(self)
 

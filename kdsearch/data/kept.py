@@ -1,28 +1,31 @@
 """Data on disk, so that many processes share one copy in memory and none has to read and split the source again."""
 
-import json
 from pathlib import Path
+from tokenize import TokenError  # of the header of an array, which NumPy reads as Python
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kdsearch.data.base import Data, Split
-from kdsearch.files import DamagedError, write_atomically, write_text
+from kdsearch.files import DamagedError, read_note, write_atomically, write_note
 
 _NOTE = "data.json"
 _PARTS = ("inputs", "labels")
 
 
-def keep_data(data: Data, folder: Path) -> None:
-    """Write `data` to `folder`, unless it is there already, whole."""
+def keep_data(data: Data, folder: Path) -> str | None:
+    """Write `data` to `folder`, unless it is there already, whole; gives what was wrong with what was there."""
+    found = None
     try:
         load_data(folder, data.fingerprint)
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, DamagedError) as error:
+        found = str(error) if isinstance(error, DamagedError) else None
         for name, split in data.splits().items():
             for part in _PARTS:
                 _write(folder / f"{name}-{part}.npy", getattr(split, part))
-        write_text(folder / _NOTE, json.dumps(_note(data)))
+        write_note(folder / _NOTE, _note(data))
+    return found
 
 
 def load_data(folder: Path, fingerprint: str) -> Data:
@@ -31,7 +34,7 @@ def load_data(folder: Path, fingerprint: str) -> Data:
     Raises `FileNotFoundError`, and `DamagedError` where what is there is torn or other data.
     """
     try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        note = read_note(folder / _NOTE)
         splits = {
             name: Split(**{part: _read(folder / f"{name}-{part}.npy") for part in _PARTS})
             for name in ("train", "validation", "test")
@@ -44,7 +47,9 @@ def load_data(folder: Path, fingerprint: str) -> Data:
             validation=splits["validation"],
             test=splits["test"],
         )
-    except (ValueError, KeyError, TypeError, EOFError) as error:  # a Mistake is a ValueError
+    except KeyError as error:
+        raise DamagedError(f"{folder}: its note lacks the data's {error}") from None
+    except (ValueError, TypeError, EOFError, SyntaxError, TokenError) as error:  # a Mistake is a ValueError
         raise DamagedError(f"{folder}: {error}") from None
     if data.fingerprint != fingerprint:
         raise DamagedError(f"{folder}: its arrays are not those of {data.name} that were kept there")

@@ -48,7 +48,7 @@ def _in_zip(source: Path) -> list[str]:
     try:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise Mistake(f"{source} cannot be read as a zip file ({error}); fetch it again, or name a folder") from None
     for name in names:
         if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts or name[1:2] == ":":

@@ -39,12 +39,14 @@ class Batch:
 class Views:
     """The training split of `data` under `augment` (None: as it is).
 
-    `first_epoch` is the epoch, of the trial's whole budget and from 0, at which the stage begins that trains on these.
+    `first_epoch` is the epoch, of the trial's whole budget and from 0, at which the stage begins that trains on these;
+    `device` where a batch's inputs and targets are. Its indices, as the data themselves, are on the CPU.
     """
 
     data: Data
     augment: Augmentation | None = None
     first_epoch: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.augment is not None:
@@ -60,18 +62,22 @@ class Views:
 
     def batch(self, index_B: Tensor, view: int) -> Batch:
         """Pure: the same examples in any batch, order or process have the same pixels and targets."""
+        inputs_B, targets = self._shown(index_B, view)
+        return Batch(index_B, view, inputs_B.to(self.device), tuple(target.to(self.device) for target in targets))
+
+    def _shown(self, index_B: Tensor, view: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         labels = self.data.train.labels
         if self.augment is None or view == 0:
-            return Batch(index_B, view, self.data.batch(index_B), (labels[index_B],))
+            return self.data.batch(index_B), (labels[index_B],)
         inputs_B = self._pixels(self.augment, index_B, view)
         # a user's own augmentation has pixels alone
         mixing = self.augment.mixing(index_B, view, len(labels)) if isinstance(self.augment, Augment) else None
         if mixing is None:
-            return Batch(index_B, view, inputs_B, (labels[index_B],))
+            return inputs_B, (labels[index_B],)
         partner_B, weight_B = mixing
         share = weight_B.view(-1, *(1,) * (inputs_B.ndim - 1))
         mixed_B = torch.lerp(self._pixels(self.augment, partner_B, view), inputs_B, share)
-        return Batch(index_B, view, mixed_B, (labels[index_B], labels[partner_B], weight_B))
+        return mixed_B, (labels[index_B], labels[partner_B], weight_B)
 
     def key(self, view: int) -> str:
         """Content key of a view: the augmentation's fields and the pixels that it gives for some examples, so that

@@ -1,7 +1,7 @@
 """Where segments are run: one small protocol, one implementation per file."""
 
-from kdsearch.executors.base import Executor, Job, LostError
+from kdsearch.executors.base import BlamelessError, Executor, Job, LostError
 from kdsearch.executors.inline import Inline
 from kdsearch.executors.local import Local
 
-__all__ = ["Executor", "Inline", "Job", "Local", "LostError"]
+__all__ = ["BlamelessError", "Executor", "Inline", "Job", "Local", "LostError"]

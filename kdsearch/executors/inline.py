@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from kdsearch.data.base import Data
-from kdsearch.events import TrialEpoch
+from kdsearch.events import Note, TrialEpoch
 from kdsearch.executors.base import run_segment
+from kdsearch.mistakes import DiskError
 from kdsearch.signals import Signals
 from kdsearch.training import Epoch
 from kdsearch.trial import Failed, Progress, Segment
@@ -18,7 +19,7 @@ class Inline:
         self.capacity = 1
         self._data = data
         self._signals = signals
-        self._events: list[TrialEpoch] = []
+        self._events: list[TrialEpoch | Note] = []
         self._asked = stopping
         self._stopping = False
 
@@ -28,7 +29,10 @@ class Inline:
             return self._stopping or self._asked()
 
         future: Future[Progress | Failed] = Future()
-        future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
+        try:
+            future.set_result(run_segment(segment, self._data, self._signals, on_epoch))
+        except DiskError as error:
+            future.set_exception(error)
         return future
 
     def wait(
@@ -36,7 +40,7 @@ class Inline:
     ) -> "set[Future[Progress | Failed]]":
         return wait(under_way, timeout=timeout, return_when=FIRST_COMPLETED).done
 
-    def events(self) -> list[TrialEpoch]:
+    def events(self) -> list[TrialEpoch | Note]:
         events, self._events = self._events, []
         return events
 
@@ -45,6 +49,12 @@ class Inline:
 
     def go_on(self) -> None:
         self._stopping = False
+
+    def running(self, future: "Future[Progress | Failed]") -> bool:
+        return True
+
+    def abandon(self, future: "Future[Progress | Failed]") -> None:
+        """Never asked for: a segment that is run here is over when `submit` returns."""
 
     def shutdown(self) -> None:
         pass

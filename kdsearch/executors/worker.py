@@ -1,58 +1,49 @@
-"""A local worker process: ends when its driver is gone, loads the study with its first segment, runs segments."""
+"""What a local worker process does: loads the study, runs segments as they come, tells of their epochs."""
 
 import contextlib
 import json
-import os
-import signal
-import socket
-import threading
-from multiprocessing import parent_process
-from pathlib import Path
-from typing import Any
+import traceback
+from typing import TYPE_CHECKING, Any
 
-EVENTS = "events"
-STOP = "stop"
+if TYPE_CHECKING:
+    from kdsearch.spawning import Desk
+    from kdsearch.training import Epoch
+    from kdsearch.trial import Failed, Progress, Segment
 
 _state: dict[str, Any] = {}
 
 
-def enter(pickled_job: bytes, private: str) -> None:
-    """Pool initializer. The study is loaded with the first segment, where what goes wrong can be told."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _state.update(pickled_job=pickled_job, private=Path(private))
-
-
-def warm_up() -> None:
-    """Load what every segment needs. What goes wrong is told with the first segment."""
-    from kdsearch.mistakes import Mistake
-
-    with contextlib.suppress(Mistake):
+def main(desk: "Desk", pickled_job: bytes) -> None:
+    """Run segments, pickled, as they come, until the driver ends."""
+    _state["pickled_job"] = pickled_job
+    with contextlib.suppress(Exception):  # what goes wrong is told with the first segment, which tries again
         _set_up()
+    for pickled_segment in desk.tasks():
+        desk.answer(_work(pickled_segment, desk))
 
 
-def work(pickled_segment: bytes) -> bytes:
-    """Run a segment; gives a pickled Progress, Failed, or the Mistake that keeps this worker from working at all."""
+def _work(pickled_segment: bytes, desk: "Desk") -> bytes:
+    """Run a segment; gives a pickled Progress, Failed, or what keeps this worker from working at all: a Mistake, or an
+    error of our own, for the driver to raise.
+    """
     import cloudpickle
 
-    from kdsearch.mistakes import Mistake
-
     try:
-        _set_up()
-    except Mistake as mistake:
-        return bytes(cloudpickle.dumps(mistake))
+        _set_up()  # a segment can be read where the study's own classes are known
+        return bytes(cloudpickle.dumps(_worked(cloudpickle.loads(pickled_segment), desk)))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return bytes(cloudpickle.dumps(error))
 
+
+def _worked(segment: "Segment", desk: "Desk") -> "Progress | Failed":
     from kdsearch.executors.base import run_segment
-    from kdsearch.training import Epoch
 
-    segment = cloudpickle.loads(pickled_segment)
-    stop: Path = _state["private"] / STOP
+    def on_epoch(line: "Epoch") -> bool:
+        desk.tell(json.dumps({"trial": segment.trial, "line": line}).encode())
+        return desk.flagged()
 
-    def on_epoch(line: Epoch) -> bool:
-        _report({"trial": segment.trial, "line": line})
-        return stop.exists()
-
-    return bytes(cloudpickle.dumps(run_segment(segment, _state["data"], _state["signals"], on_epoch)))
+    return run_segment(segment, _state["data"], _state["signals"], on_epoch)
 
 
 def _set_up() -> None:
@@ -65,19 +56,3 @@ def _set_up() -> None:
 
     torch.set_num_threads(1)
     _, _state["data"], _state["signals"] = load_job(cloudpickle.loads(_state["pickled_job"]))
-    _state["socket"] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    _state["socket"].setblocking(False)
-
-
-def _report(message: dict[str, Any]) -> None:
-    try:
-        _state["socket"].sendto(json.dumps(message).encode(), str(_state["private"] / EVENTS))
-    except (BlockingIOError, FileNotFoundError, ConnectionRefusedError):
-        return  # a driver that is busy or gone misses a line of progress; the segment's result carries them all
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -22,8 +22,8 @@ from kdsearch.mistakes import Mistake, UserCodeError
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
+from kdsearch.records import TrialRecord
 from kdsearch.signals import Signals
-from kdsearch.store import TrialRecord
 from kdsearch.training import Epoch, StopRequestedError
 from kdsearch.trial import Failed, Progress, Seeds, Segment
 from kdsearch.underway import UnderWay, saved

@@ -20,14 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from kdsearch import __version__, metrics
+from kdsearch import metrics
 from kdsearch.export.formats import FORMATS, Parcel
 from kdsearch.export.proof import Proven, latencies
 from kdsearch.export.subject import Subject
 from kdsearch.files import file_sha256
 from kdsearch.prepare import Prepared
+from kdsearch.surroundings import processor, versions
 
 
 def described(subject: Subject, parcel: Parcel, formats: Sequence[str]) -> dict[str, Any]:
@@ -69,8 +68,8 @@ def described(subject: Subject, parcel: Parcel, formats: Sequence[str]) -> dict[
             **{name: len(split) for name, split in data.splits().items()},
         },
         "command": command(subject, parcel, formats),
-        "versions": {"kdsearch": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "machine": {"processor": platform.processor() or platform.machine(), "system": platform.system()},
+        "versions": {name: version for name, version in versions().items() if name not in ("machine", "system")},
+        "machine": {"processor": processor(), "system": platform.system()},
     }
 
 

@@ -6,14 +6,10 @@ With the same versions on the same kind of machine that gives the same weights t
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy
-import torch
 
 from kdsearch import __version__
 from kdsearch.export.folder import RECIPE, STUDY
@@ -22,7 +18,8 @@ from kdsearch.files import file_sha256, tensors_sha256, write_text
 from kdsearch.mistakes import Mistake
 from kdsearch.plain import digest
 from kdsearch.prepare import Prepared
-from kdsearch.study import Source
+from kdsearch.source import Source
+from kdsearch.surroundings import versions
 
 FORMAT = 1
 _MOST_THREADS = 1024
@@ -157,16 +154,3 @@ def _checksum(content: Mapping[str, Any]) -> str:
 def threads_of(prepared: Prepared) -> int | None:
     """With how many threads the teacher was trained, or where that was not done here, asked; None: not known."""
     return prepared.teacher.threads or prepared.signals.threads
-
-
-def versions() -> dict[str, str]:
-    """What a training's bits may depend on, as it is here."""
-    return {
-        "kdsearch": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "system": platform.system(),
-    }

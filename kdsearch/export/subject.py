@@ -11,7 +11,7 @@ from kdsearch.files import DamagedError, load_tensors
 from kdsearch.mistakes import Mistake
 from kdsearch.prepare import Prepared
 from kdsearch.recipe import Recipe
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.trial import Seeds
 
 TrainedOn = Literal["train", "train and validation"]

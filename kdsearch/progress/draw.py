@@ -14,7 +14,7 @@ from kdsearch.markup import printable
 from kdsearch.progress import plot, words
 from kdsearch.progress.slots import Work
 from kdsearch.progress.tally import AnewTally, Picture, RepeatsTally, SearchTally
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.thinning import evenly
 
 _WIDE, _WIDER, _HIGH = 60, 110, 24

@@ -46,7 +46,7 @@ from kdsearch.events import (
     TrialBegan,
     TrialEnded,
 )
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 
 _TRIAL = (
     "state",

@@ -27,7 +27,7 @@ from kdsearch.events import (
     TrialWaits,
 )
 from kdsearch.progress.slots import Slots, Work
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.training import Epoch
 
 Clock = Callable[[], float]

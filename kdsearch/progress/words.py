@@ -5,7 +5,7 @@ import math
 from kdsearch.events import SearchBegan, TeacherEpoch
 from kdsearch.ledger import RepeatRecord
 from kdsearch.progress.tally import AnewTally, RepeatsTally, SearchTally
-from kdsearch.store import TrialRecord
+from kdsearch.records import TrialRecord
 from kdsearch.training import Epoch
 
 

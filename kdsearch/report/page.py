@@ -59,6 +59,7 @@ def page_of(material: Material, shown: Sequence[Chart]) -> str:
         name=shlex.quote(facts.name),
         study_file=Path(facts.file).name if facts.file else None,
         ended=_last_end(table),
+        surroundings=[str(one) for one in material.surroundings],
     )
 
 

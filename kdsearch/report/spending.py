@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdsearch.store import Session, TrialRecord
+from kdsearch.records import Session, TrialRecord
 
 Floats = NDArray[np.float64]
 

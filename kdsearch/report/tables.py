@@ -13,8 +13,8 @@ from kdsearch.evidence import Interval
 from kdsearch.findings import ArmFinding, Finding
 from kdsearch.frame import comparable, front, hypervolume
 from kdsearch.importance import Importance
+from kdsearch.records import StudyFacts
 from kdsearch.report.columns import below, has, percent, shown, student_columns
-from kdsearch.store import StudyFacts
 from kdsearch.study import CONFIRM, OBJECTIVES
 
 STATES = ("complete", "pruned", "screened", "failed", "running")

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from kdsearch.choice import RULES, pick
 from kdsearch.frame import front
+from kdsearch.records import TrialRecord
 from kdsearch.report.columns import recipe_columns
 from kdsearch.report.material import Material
-from kdsearch.store import TrialRecord
 
 
 def trials_data(material: Material) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class Student(Protocol):
         ...
 
 
+_DEEPEST = 10_000
+_LARGEST = 2**31
+
+
 def on_meta(student: Student, in_shape: tuple[int, ...], classes: int) -> nn.Module:
     """The student's network on the meta device: shapes are known, no memory is allocated."""
     with torch.device("meta"):
@@ -38,9 +42,13 @@ def at_least_one(family: str, **fields: int) -> None:
 
 
 def whole(family: str, least: int, **fields: int) -> None:
+    """Raise `Mistake` for what is no whole number from `least` on, or so large that building would never end."""
     for name, value in fields.items():
+        most = _DEEPEST if name == "depth" else _LARGEST
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise Mistake(f"{family}: {name} must be a whole number of at least {least}, got {value!r}")
+        if value > most:
+            raise Mistake(f"{family}: {name} must be at most {most:,}, got {value!r:.60}")
 
 
 def needs_image(family: str, in_shape: tuple[int, ...]) -> tuple[int, int, int]:

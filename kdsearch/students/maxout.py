@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdsearch.mistakes import Mistake
+from kdsearch.plain import is_number
 from kdsearch.students.base import at_least_one, needs_image, whole
 from kdsearch.students.narrow import BatchNorm, Convolution
 
@@ -110,8 +111,8 @@ class MaxoutNet:
                 whole("MaxoutNet", least, **{name: value})
         whole("MaxoutNet", 1, pieces=self.pieces)
         whole("MaxoutNet", 0, units=self.units)
-        if not 0 <= self.dropout < 1:
-            raise Mistake(f"MaxoutNet: dropout must be in [0, 1), got {self.dropout}")
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise Mistake(f"MaxoutNet: dropout must be in [0, 1), got {self.dropout!r}")
 
     def build(self, in_shape: tuple[int, ...], classes: int) -> nn.Module:
         channels, height, width = needs_image("MaxoutNet", in_shape)

@@ -6,7 +6,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock
+
+from kdsearch.files import write_atomically
+from kdsearch.masking import without_user
 from kdsearch.mistakes import Mistake
 from kdsearch.workspace import Workspace
 
@@ -26,12 +31,59 @@ def connect(workspace: Workspace) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would for every run that ends
     check_store(uri)
+    _make_whole(uri)
+    uri = _without_password(uri)
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):  # after the import, which sets them up
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _quieten()
     return MlflowClient(tracking_uri=uri)
+
+
+def _quieten() -> None:
+    """After MLflow's import, which sets its loggers up."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # it logs the traceback of what it raises, of which our writer says one line
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def _without_password(uri: str) -> str:
+    """The address of a server alone, which MLflow shows and logs; its user and password go where it keeps them."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_user(uri)
+
+
+def _make_whole(uri: str) -> None:
+    """Have a new SQLite file come with all of MLflow's tables or not at all: where a run is killed while MLflow makes
+    them, what is left is taken for another version's, by MLflow too.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or path.exists():
+        return
+    import sqlalchemy
+    from mlflow.store.db.utils import _initialize_tables
+
+    _quieten()
+
+    def make(temporary: Path) -> None:
+        engine = sqlalchemy.create_engine(f"{_SQLITE}{temporary}")
+        try:
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]
+        finally:
+            engine.dispose()
+
+    lock = path.with_name(f".{path.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # another study's run in this workspace
+        if not path.exists():
+            write_atomically(path, make)
+        lock.unlink(missing_ok=True)
 
 
 def check_store(uri: str) -> None:

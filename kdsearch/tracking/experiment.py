@@ -8,7 +8,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.tracking.logged import NOTE_CHARACTERS, cut
 from kdsearch.workspace import Workspace
 

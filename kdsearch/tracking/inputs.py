@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import sqlalchemy
 
+from kdsearch.masking import masked, without_user
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.tracking.connection import check_store, connect
 from kdsearch.tracking.experiment import view_page
 from kdsearch.workspace import Workspace
@@ -42,10 +43,12 @@ def study_pages(uri: str, address: str) -> dict[str, str]:
 def run_links(workspace: Workspace, facts: StudyFacts, address: str) -> dict[int, str]:
     """The addresses of the trials' runs in the MLflow UI at `address`, by trial; those that have no run have none.
 
-    Raises `Mistake` where `address` is no http or https URL, or the store is none of MLflow's (`check_store`).
+    Raises `Mistake` where `address` is no http or https URL, where the store is none of MLflow's (`check_store`) or a
+    server that does not answer.
     """
     if not address.startswith(("http://", "https://")):
-        raise Mistake(f"the address of MLflow's UI must begin with http:// or https://, got {address!r}")
+        raise Mistake(f"the address of MLflow's UI must begin with http:// or https://, got {masked(address)!r}")
+    address = without_user(address)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or workspace.tracking_uri
     away = uri.startswith(("http://", "https://"))
     if not away and uri == workspace.tracking_uri and not (workspace.root / "mlflow.db").exists():
@@ -66,14 +69,24 @@ def _rows(uri: str, query: sqlalchemy.TextClause, **values: str) -> list[tuple[o
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(query, values)]
     except sqlalchemy.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        shown = engine.url.render_as_string()
+        reason = masked(str(getattr(error, "orig", None) or error).strip().split("\n")[0])
+        shown = masked(engine.url.render_as_string())
         raise Mistake(f"{shown} cannot be read as MLflow's database ({reason})") from None
     finally:
         engine.dispose()
 
 
 def _by_server(workspace: Workspace, facts: StudyFacts) -> Iterator[tuple[int, str, str]]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield from _asked(workspace, facts)
+    except MlflowException as error:
+        reason = masked(str(error).strip().split("\n")[0])[:200]
+        raise Mistake(f"MLflow's server cannot be asked ({reason}); see that it runs at MLFLOW_TRACKING_URI") from None
+
+
+def _asked(workspace: Workspace, facts: StudyFacts) -> Iterator[tuple[int, str, str]]:
     client = connect(workspace)
     experiment = client.get_experiment_by_name(facts.name)
     if experiment is None:

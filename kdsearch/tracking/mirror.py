@@ -25,8 +25,10 @@ from kdsearch.events import (
     TrialEnded,
     TrialEpoch,
 )
+from kdsearch.files import void
 from kdsearch.ledger import Confirmed
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.masking import masked
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.tracking import standing
 from kdsearch.tracking.pace import Pace
 from kdsearch.tracking.writer import Writer
@@ -69,6 +71,24 @@ class Mirror:
         # the parent's beginning: before its first child's, or the UI would not nest them
         self._made_ms = self._began_ms = time.time_ns() // 1_000_000
 
+    @classmethod
+    def catch_up(
+        cls, workspace: Workspace, pages: Pages, facts: StudyFacts, records: list[TrialRecord], confirmed: Confirmed
+    ) -> None:
+        """Mirror a study that nobody is at work on, here and now. Raises `Mistake`, and what MLflow raises where it is
+        away.
+        """
+        mirror = cls(workspace, pages, void)
+        mirror._note(SearchBegan(facts, records, len(records), 0))
+        writer = Writer(workspace, facts, mirror._began_ms)
+        for record in records:
+            writer.trial(record)
+        for run in confirmed.records:
+            writer.repeat(run)
+        mirror._settle(writer, records, facts, confirmed)
+        unfinished = any(record.state == "running" for record in records)
+        writer.search("KILLED" if unfinished else "FINISHED")
+
     def __call__(self, happening: Happening) -> None:
         if isinstance(happening, _MIRRORED):
             self._queue.put(happening)
@@ -108,7 +128,7 @@ class Mirror:
             self._mirror(happening, lines)
         except Exception as error:  # whatever a tracking store does must not reach the search
             if self._away_until is None:  # once for each time that it is lost
-                reason = str(error).strip().split("\n")[0][:200]
+                reason = masked(str(error).strip().split("\n")[0])[:200]
                 self._complain(
                     f"MLflow is away ({type(error).__name__}: {reason}); a later run fills in what is missing"
                 )

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdsearch.data.base import Data
 from kdsearch.markup import code_span
+from kdsearch.masking import masked
 from kdsearch.mistakes import Mistake
-from kdsearch.store import StudyFacts
+from kdsearch.records import StudyFacts
 from kdsearch.tracking.connection import connect
 from kdsearch.tracking.experiment import describe, find_experiment
 from kdsearch.tracking.logged import log
@@ -69,7 +70,7 @@ def register(
     except Mistake as mistake:
         return _not_registered(facts, f"{mistake}; exporting again registers it")
     except Exception as error:  # whatever a tracking store does must not reach the export
-        reason = str(error).strip().split("\n")[0][:200]
+        reason = masked(str(error).strip().split("\n")[0])[:200]
         return _not_registered(
             facts, f"MLflow is away ({type(error).__name__}: {reason}); exporting again registers it"
         )

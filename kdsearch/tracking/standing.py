@@ -8,7 +8,7 @@ from kdsearch import pareto
 from kdsearch.confirm import ALONE
 from kdsearch.findings import findings, of_member
 from kdsearch.ledger import Confirmed
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
 from kdsearch.study import CONFIRM, signs
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.ledger import RepeatRecord
-from kdsearch.store import StudyFacts, TrialRecord
+from kdsearch.records import StudyFacts, TrialRecord
+from kdsearch.surroundings import processor, versions
 from kdsearch.tracking.connection import connect
 from kdsearch.tracking.experiment import as_text, describe, find_experiment
 from kdsearch.tracking.inputs import log_inputs
@@ -225,7 +226,11 @@ class Writer:
             "seed": facts.seed,
         }
         note = cut(as_text(facts.card), TAG_CHARACTERS)
-        log(self._client, self._parent, params=shown, tags={"mlflow.note.content": note})
+        tags = {
+            "mlflow.note.content": note,
+            **{f"kdsearch.made_with.{name}": said for name, said in versions().items()},
+        }
+        log(self._client, self._parent, params=shown, tags={**tags, "kdsearch.made_with.processor": processor()})
         self.teacher(facts)
 
     def teacher(self, facts: StudyFacts) -> None:

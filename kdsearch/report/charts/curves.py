@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from kdsearch.records import TrialRecord
 from kdsearch.report.chart import Chart
 from kdsearch.report.complete import left_out
 from kdsearch.report.ink import GREY, accuracy_axis, height, layout, legend_name, lines, marks
 from kdsearch.report.material import Material
-from kdsearch.store import TrialRecord
 from kdsearch.thinning import evenly
 
 _OTHERS = 150

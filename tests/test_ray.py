@@ -70,19 +70,17 @@ def busy(machines, prepared):  # noqa: F811
 
 
 def test_a_segment_is_taken_from_its_worker_and_what_waits_is_seen_by_an_autoscaler(busy, machines, prepared):  # noqa: F811
-    slow = [busy.submit(segment(prepared, "slow", trial=number)) for number in range(4)]
-    assert wait_until(lambda: busy.events() or sum(map(busy.running, slow)) == 2, 180)
-    assert sum(map(busy.running, slow)) == 2, "as many as there are processors, also after they asked the board"
-    assert wait_until(lambda: demanded(machines.address) >= 2, 20)
-    hanging = next(future for future in slow if busy.running(future))
-    waiting = next(future for future in slow if not busy.running(future))
-    busy.abandon(hanging)
-    busy.abandon(waiting)
-    for future in (hanging, waiting):
+    stuck = [busy.submit(segment(prepared, "hangs", trial=number)) for number in range(2)]
+    waiting, last = [busy.submit(segment(prepared, "slow", trial=number)) for number in (2, 3)]
+    assert wait_until(lambda: [busy.events(), sum(map(busy.running, stuck))][1] == 2, 180)
+    assert not any(map(busy.running, (waiting, last))), "they wait, also after they asked the board"
+    assert wait_until(lambda: demanded(machines.address) >= 2, 60)
+    for future in (*stuck, waiting):
+        busy.abandon(future)
+    for future in (*stuck, waiting):
         with pytest.raises(LostError):
             future.result(timeout=60)
-    rest = [future for future in slow if future not in (hanging, waiting)]
-    assert all(isinstance(future.result(timeout=120), Progress) for future in rest)
+    assert isinstance(last.result(timeout=120), Progress)
 
 
 def demanded(address):

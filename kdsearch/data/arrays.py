@@ -16,6 +16,8 @@ from kdsearch.data.sequences import ids
 from kdsearch.mistakes import Mistake
 
 _KINDS = "x and y; or x_train, y_train, x_test, y_test, and if there is one x_validation, y_validation"
+# what NumPy and zipfile raise for files that are cut off, altered, encrypted or packed in another way
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def arrays(
@@ -62,10 +64,6 @@ def arrays(
         rest, chosen = split_off(y, round(validation * len(y)), seed, found.name)
         train, held = take(x, y, rest), take(x, y, chosen)
     return Data(name=found.stem, train=train, validation=held, test=test_split, vocabulary=vocabulary)
-
-
-# what NumPy and zipfile raise for files that are cut off, altered, encrypted or packed in another way
-_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdsearch.facts import FACTS
 from kdsearch.mistakes import Mistake
+from kdsearch.records import StudyFacts
 from kdsearch.results import Results
 from kdsearch.store import CONDEMNED, Store
 
@@ -50,7 +51,6 @@ class Transcript:
     def __init__(self, path: Path, name: str) -> None:
         """Raises `Mistake` where the rows are not those of a study of that name as kdsearch writes them."""
         self.name = name
-        self.id = ""
         self._memory = InMemoryStorage()
         try:
             for head, trials in _studies(path):
@@ -58,16 +58,16 @@ class Transcript:
                 for key, value in head["user_attrs"].items():
                     self._memory.set_study_user_attr(held, str(key), value)
                 _add(self._memory, str(head["name"]), trials)
-            self.said_file = self._check(name)
-            self.id = Store(self._memory, name).facts.id
+            facts = self._check(name)
         except Mistake as mistake:
             raise Mistake(f"its rows are no study's: {mistake}") from None
         except _UNFIT as error:
             raise Mistake(f"its rows are no study's ({type(error).__name__}: {str(error)[:200]})") from None
+        self.said_file, self.id = facts.file, facts.id
 
-    def _check(self, name: str) -> str | None:
-        """All that is shown of a study is computed once, so that what cannot be is found before it is stored. Gives the
-        study file that was named.
+    def _check(self, name: str) -> StudyFacts:
+        """All that is shown of a study is computed once, so that what cannot be is found before it is stored. Gives its
+        facts, the study file that was named among them.
         """
         store = Store(self._memory, name)
         facts = store.facts
@@ -80,7 +80,7 @@ class Transcript:
         results = Results.of(store)
         _ = results.front, results.hypervolume, results.findings
         store.forget_file()
-        return facts.file
+        return facts
 
     def begin(self, storage: BaseStorage) -> None:
         """Write the rows, as a study that is condemned until `commit`. Raises `Mistake` where one of that name is
